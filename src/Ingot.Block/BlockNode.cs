@@ -1,0 +1,188 @@
+using Ingot.Io;
+
+namespace Ingot.Block;
+
+/// <summary>
+/// One layer of storage: a file, a format or a filter. Requests enter at a root, fall through nodes as plain calls and complete once.
+/// The contract: a request is done whole or fails with an <c>ErrnoException</c> thrown by the source; what a node can't do is a missing bit in
+/// <see cref="Features"/>, asked before; buffers belong to the caller until the task completes; a node may hand its child's task straight through.
+/// Offsets and lengths are bytes. All members are called on the node's loop, or on any loop if <see cref="BlockFeatures.AnyLoop"/> is set.
+/// </summary>
+public abstract class BlockNode
+{
+    private static int _lastId;
+
+    /// <summary>Creates a node.</summary>
+    /// <param name="name">Its node name; empty or null for a generated one ("#block12").</param>
+    protected BlockNode(string? name) => Name = string.IsNullOrEmpty(name) ? $"#block{Interlocked.Increment(ref _lastId):d3}" : name;
+
+    /// <summary>The node name, unique within a process.</summary>
+    public string Name { get; }
+
+    /// <summary>The driver's name: "file", "qcow2".</summary>
+    public abstract string DriverName { get; }
+
+    /// <summary>The virtual size in bytes; any number of bytes, not only whole sectors.</summary>
+    public abstract long Length { get; }
+
+    /// <summary>What requests must look like to be served without help.</summary>
+    public virtual BlockLimits Limits => BlockLimits.Default;
+
+    /// <summary>What the node can do.</summary>
+    public abstract BlockFeatures Features { get; }
+
+    /// <summary>True when writes are refused.</summary>
+    public bool IsReadOnly => (Features & BlockFeatures.Write) == 0;
+
+    /// <summary>Nodes directly below, with the role they play: "file", "backing".</summary>
+    public virtual IEnumerable<(string Role, BlockNode Node)> Children => [];
+
+    /// <summary>The node whose bytes this one stores its data in; null for leaves.</summary>
+    public virtual BlockNode? File => null;
+
+    /// <summary>The node that unallocated ranges are read from; null without one.</summary>
+    public virtual BlockNode? Backing => null;
+
+    /// <summary>The file name that a user would give to open this again; a json: name when there is none.</summary>
+    public virtual string FileName => File?.FileName ?? "";
+
+    /// <summary>Reads the whole vector.</summary>
+    /// <param name="offset">Bytes; offset and length within <see cref="Length"/>.</param>
+    /// <param name="data">Where to put the bytes.</param>
+    /// <returns>The task.</returns>
+    public IoTask ReadAsync(long offset, IoVector data)
+    {
+        CheckRange(offset, data.Length);
+        return ReadCore(offset, data);
+    }
+
+    /// <summary>Writes the whole vector.</summary>
+    /// <param name="offset">Bytes; offset and length within <see cref="Length"/>.</param>
+    /// <param name="data">The bytes.</param>
+    /// <param name="flags">Durability.</param>
+    /// <returns>The task.</returns>
+    public IoTask WriteAsync(long offset, IoVector data, WriteFlags flags = WriteFlags.None)
+    {
+        CheckRange(offset, data.Length);
+        CheckWritable();
+        return WriteCore(offset, data, flags);
+    }
+
+    /// <summary>Makes a range read as zeroes.</summary>
+    /// <param name="offset">Bytes.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="flags">What the node may do to get there.</param>
+    /// <returns>The task.</returns>
+    public IoTask WriteZeroesAsync(long offset, long length, ZeroFlags flags = ZeroFlags.None)
+    {
+        CheckRange(offset, length);
+        CheckWritable();
+        return WriteZeroesCore(offset, length, flags);
+    }
+
+    /// <summary>Says that the content of a range does not matter any more; what is read afterwards is undefined but not another disk's data.</summary>
+    /// <param name="offset">Bytes.</param>
+    /// <param name="length">Bytes.</param>
+    /// <returns>The task.</returns>
+    public IoTask DiscardAsync(long offset, long length)
+    {
+        CheckRange(offset, length);
+        CheckWritable();
+        return DiscardCore(offset, length);
+    }
+
+    /// <summary>Makes all writes that have completed durable.</summary>
+    /// <returns>The task.</returns>
+    public IoTask FlushAsync() => FlushCore();
+
+    /// <summary>What a range holds. May answer for less than was asked, never for nothing.</summary>
+    /// <param name="offset">Bytes.</param>
+    /// <param name="length">Bytes, at least 1.</param>
+    /// <returns>The first extent, starting at the offset.</returns>
+    public IoTask<Extent> GetExtentAsync(long offset, long length)
+    {
+        CheckRange(offset, length);
+        return GetExtentCore(offset, length);
+    }
+
+    /// <summary>Changes the virtual size. New bytes read as zeroes (or as the backing file's, never).</summary>
+    /// <param name="length">The new size in bytes.</param>
+    /// <param name="preallocation">How new bytes are backed.</param>
+    /// <returns>The task.</returns>
+    public IoTask ResizeAsync(long length, Preallocation preallocation = Preallocation.Off)
+    {
+        CheckWritable();
+        return ResizeCore(length, preallocation);
+    }
+
+    /// <summary>Writes what is held back, marks the image clean, and closes this node and the children it owns. Idempotent.</summary>
+    /// <returns>The task.</returns>
+    public virtual IoTask CloseAsync() => IoTask.Completed;
+
+    /// <summary>Facts for `info`.</summary>
+    /// <returns>The facts.</returns>
+    public virtual IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo());
+
+    /// <summary>See <see cref="ReadAsync"/>.</summary>
+    /// <param name="offset">Bytes, checked.</param>
+    /// <param name="data">Where to put the bytes.</param>
+    /// <returns>The task.</returns>
+    protected abstract IoTask ReadCore(long offset, IoVector data);
+
+    /// <summary>See <see cref="WriteAsync"/>.</summary>
+    /// <param name="offset">Bytes, checked.</param>
+    /// <param name="data">The bytes.</param>
+    /// <param name="flags">Durability.</param>
+    /// <returns>The task.</returns>
+    protected abstract IoTask WriteCore(long offset, IoVector data, WriteFlags flags);
+
+    /// <summary>See <see cref="WriteZeroesAsync"/>. The base class writes zeroes from a buffer, unless <see cref="ZeroFlags.NoFallback"/> forbids it.</summary>
+    /// <param name="offset">Bytes, checked.</param>
+    /// <param name="length">Bytes, checked.</param>
+    /// <param name="flags">What the node may do.</param>
+    /// <returns>The task.</returns>
+    protected virtual IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags) => ZeroWriter.WriteAsync(this, offset, length, flags);
+
+    /// <summary>See <see cref="DiscardAsync"/>. The base class ignores the hint.</summary>
+    /// <param name="offset">Bytes, checked.</param>
+    /// <param name="length">Bytes, checked.</param>
+    /// <returns>The task.</returns>
+    protected virtual IoTask DiscardCore(long offset, long length) => IoTask.Completed;
+
+    /// <summary>See <see cref="FlushAsync"/>.</summary>
+    /// <returns>The task.</returns>
+    protected abstract IoTask FlushCore();
+
+    /// <summary>See <see cref="GetExtentAsync"/>. The base class calls everything data.</summary>
+    /// <param name="offset">Bytes, checked.</param>
+    /// <param name="length">Bytes, checked.</param>
+    /// <returns>The extent.</returns>
+    protected virtual IoTask<Extent> GetExtentCore(long offset, long length) => new(new Extent(offset, length, ExtentFlags.Data | ExtentFlags.Allocated));
+
+    /// <summary>See <see cref="ResizeAsync"/>. The base class refuses.</summary>
+    /// <param name="length">The new size in bytes.</param>
+    /// <param name="preallocation">How new bytes are backed.</param>
+    /// <returns>The task.</returns>
+    protected virtual IoTask ResizeCore(long length, Preallocation preallocation)
+        => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, $"The '{DriverName}' driver of node '{Name}' does not support resize"));
+
+    // Exports and roots check what a peer asks for; a bad range here is a defect of ours, so it must not reach a file.
+    private void CheckRange(long offset, long length)
+    {
+        if ((ulong)offset > (ulong)Length || (ulong)length > (ulong)(Length - offset))
+        {
+            ThrowRange(offset, length);
+        }
+    }
+
+    private void ThrowRange(long offset, long length)
+        => throw new Linux.ErrnoException(Linux.Errno.EINVAL, $"Request for {length} bytes at offset {offset} is outside of node '{Name}' ({Length} bytes)");
+
+    private void CheckWritable()
+    {
+        if (IsReadOnly)
+        {
+            throw new Linux.ErrnoException(Linux.Errno.EPERM, $"Node '{Name}' is read-only");
+        }
+    }
+}

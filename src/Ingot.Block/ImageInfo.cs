@@ -1,0 +1,46 @@
+namespace Ingot.Block;
+
+/// <summary>Facts about an image that `info` prints. Members that do not apply are null.</summary>
+public sealed record ImageInfo
+{
+    /// <summary>Bytes that the image takes on its host file system.</summary>
+    public long? ActualSize { get; init; }
+
+    /// <summary>Cluster size in bytes.</summary>
+    public int? ClusterSize { get; init; }
+
+    /// <summary>The backing file's name as the image has it.</summary>
+    public string? BackingFileName { get; init; }
+
+    /// <summary>The backing file's name, made absolute or relative to the working directory.</summary>
+    public string? FullBackingFileName { get; init; }
+
+    /// <summary>The backing file's format as the image has it.</summary>
+    public string? BackingFormat { get; init; }
+
+    /// <summary>True when the image was not closed cleanly.</summary>
+    public bool IsDirty { get; init; }
+
+    /// <summary>True when the content is encrypted.</summary>
+    public bool IsEncrypted { get; init; }
+
+    /// <summary>True when the format compresses.</summary>
+    public bool IsCompressed { get; init; }
+
+    /// <summary>Format-specific facts, as ordered pairs of a name in QAPI's spelling and a string, number or bool.</summary>
+    public IReadOnlyList<(string Key, object Value)>? Specific { get; init; }
+
+    /// <summary>Internal snapshots.</summary>
+    public IReadOnlyList<SnapshotInfo> Snapshots { get; init; } = [];
+}
+
+/// <summary>One internal snapshot.</summary>
+/// <param name="Id">Its id.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="VmStateSize">Bytes of VM state.</param>
+/// <param name="DateSeconds">Seconds since 1970.</param>
+/// <param name="DateNanoseconds">Nanoseconds within the second.</param>
+/// <param name="VmClockNanoseconds">The VM's clock.</param>
+/// <param name="InstructionCount">The instruction counter, or null.</param>
+/// <param name="DiskSize">The virtual size in bytes at that time.</param>
+public sealed record SnapshotInfo(string Id, string Name, long VmStateSize, long DateSeconds, long DateNanoseconds, long VmClockNanoseconds, long? InstructionCount, long DiskSize);

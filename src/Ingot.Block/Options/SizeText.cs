@@ -1,0 +1,81 @@
+using System.Globalization;
+
+namespace Ingot.Block;
+
+/// <summary>Sizes as people write them: a number with an optional suffix b, k, M, G, T, P, E (powers of 1024), or hexadecimal without one.</summary>
+public static class SizeText
+{
+    private const string Suffixes = "BKMGTPE";
+
+    /// <summary>Reads a size.</summary>
+    /// <param name="text">For example "4k", "1.5G", "0x1000".</param>
+    /// <param name="bytes">The size in bytes.</param>
+    /// <param name="defaultSuffix">What a number without a suffix counts: 'B' for bytes.</param>
+    /// <returns>False when the text is no size or does not fit into 63 bits.</returns>
+    public static bool TryParse(string text, out long bytes, char defaultSuffix = 'B')
+    {
+        bytes = 0;
+        if (text.StartsWith("0x", StringComparison.OrdinalIgnoreCase))
+        {
+            return long.TryParse(text.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out bytes) && bytes >= 0;
+        }
+
+        if (text.Length == 0)
+        {
+            return false;
+        }
+
+        int shift = Suffixes.IndexOf(char.ToUpperInvariant(text[^1]));
+        ReadOnlySpan<char> number = shift >= 0 ? text.AsSpan(0, text.Length - 1) : text;
+        shift = 10 * (shift >= 0 ? shift : Suffixes.IndexOf(char.ToUpperInvariant(defaultSuffix)));
+        if (ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong whole))
+        {
+            if (whole > (ulong)long.MaxValue >> shift)
+            {
+                return false;
+            }
+
+            bytes = (long)(whole << shift);
+            return true;
+        }
+
+        if (!decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out decimal value) || shift == 0)
+        {
+            return false;
+        }
+
+        decimal product = value * (1L << shift);
+        if (product > long.MaxValue)
+        {
+            return false;
+        }
+
+        bytes = (long)product;
+        return true;
+    }
+
+    /// <summary>A size for people, as qemu-img prints it: "64 KiB", "1.5 GiB".</summary>
+    /// <param name="bytes">Bytes.</param>
+    /// <returns>Three significant digits and a unit.</returns>
+    public static string ToHuman(long bytes)
+    {
+        string[] units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        double value = bytes;
+        int unit = 0;
+        while (value * 1.024 >= 1000 && unit < units.Length - 1 && bytes >= 1000)
+        {
+            value /= 1024;
+            unit++;
+        }
+
+        return $"{FormatThree(value)} {units[unit]}";
+    }
+
+    // printf's "%0.3g" as far as sizes need it.
+    private static string FormatThree(double value)
+    {
+        int decimals = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+        string text = value.ToString("F" + decimals, CultureInfo.InvariantCulture);
+        return text.Contains('.') ? text.TrimEnd('0').TrimEnd('.') : text;
+    }
+}

@@ -1,0 +1,15 @@
+namespace Ingot.Drivers;
+
+/// <summary>Every driver there is. Adding one is a folder and a line here.</summary>
+public static class DriverTable
+{
+    /// <summary>All drivers, in the order in which they are listed to people.</summary>
+    public static IReadOnlyList<BlockDriver> All { get; } =
+    [
+    ];
+
+    /// <summary>Finds a driver.</summary>
+    /// <param name="name">Its name or an alias.</param>
+    /// <returns>The driver, or null.</returns>
+    public static BlockDriver? Find(string name) => All.FirstOrDefault(d => d.Name == name || d.Aliases.Contains(name));
+}

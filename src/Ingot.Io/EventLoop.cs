@@ -1,0 +1,340 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+
+namespace Ingot.Io;
+
+/// <summary>
+/// One thread, one ring: runs coroutines, waits for the kernel and for other threads. Everything created on a loop belongs to it, and code between
+/// two awaits is atomic with regard to it. Members are for the loop's own thread unless they say otherwise.
+/// </summary>
+public sealed class EventLoop : IDisposable
+{
+    [ThreadStatic]
+    private static EventLoop? _current;
+
+    private readonly Mailbox _mailbox;
+    private readonly TimerQueue _timers = new();
+    private readonly List<ILoopPoller> _pollers = [];
+    private readonly SpinWindow _spin;
+    private List<IEndOfTurn> _endOfTurn = [];
+    private List<IEndOfTurn> _endOfTurnRunning = [];
+    private IoContinuation? _readyHead;
+    private IoContinuation? _readyTail;
+    private Thread? _thread;
+    private volatile bool _stopping;
+
+    private EventLoop(string name, EventLoopOptions options)
+    {
+        Name = name;
+        Ring = options.CreateRing();
+        _mailbox = new Mailbox(Ring.Wake);
+        _spin = new SpinWindow(options.MaxPollNanoseconds);
+    }
+
+    /// <summary>The loop that the calling thread runs.</summary>
+    /// <exception cref="InvalidOperationException">The thread runs none.</exception>
+    public static EventLoop Current => _current ?? throw new InvalidOperationException("This code must run on an event loop.");
+
+    /// <summary>The loop that the calling thread runs, or null.</summary>
+    public static EventLoop? CurrentOrNull => _current;
+
+    /// <summary>A name for logs and thread lists.</summary>
+    public string Name { get; }
+
+    /// <summary>File and wait operations of this loop.</summary>
+    public IoRing Ring { get; }
+
+    /// <summary>Turns that the loop has made; for tests and statistics, any thread.</summary>
+    public long Turns { get; private set; }
+
+    /// <summary>Starts a loop on a thread of its own.</summary>
+    /// <param name="name">A name for logs and thread lists.</param>
+    /// <param name="options">Engine and polling.</param>
+    /// <returns>The running loop; dispose it to stop the thread.</returns>
+    public static EventLoop Start(string name, EventLoopOptions? options = null)
+    {
+        // The ring must be made on the thread that uses it (IORING_SETUP_SINGLE_ISSUER).
+        using var started = new ManualResetEventSlim();
+        EventLoop? loop = null;
+        Exception? error = null;
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                loop = new EventLoop(name, options ?? EventLoopOptions.Default);
+            }
+            catch (Exception e)
+            {
+                error = e;
+                return;
+            }
+            finally
+            {
+                started.Set();
+            }
+
+            loop.Run(() => loop._stopping);
+            loop.Ring.Dispose();
+        })
+        { IsBackground = true, Name = name };
+        thread.Start();
+        started.Wait();
+        if (loop is null)
+        {
+            throw new InvalidOperationException($"The event loop '{name}' did not start.", error);
+        }
+
+        loop._thread = thread;
+        return loop;
+    }
+
+    /// <summary>Runs a program's main coroutine on the calling thread until it completes.</summary>
+    /// <param name="main">The program.</param>
+    /// <param name="options">Engine and polling.</param>
+    /// <returns>The program's exit status.</returns>
+    public static int RunMain(Func<IoTask<int>> main, EventLoopOptions? options = null)
+    {
+        if (_current is not null)
+        {
+            throw new InvalidOperationException("This thread runs an event loop already.");
+        }
+
+        var loop = new EventLoop("main", options ?? EventLoopOptions.Default);
+        try
+        {
+            _current = loop;
+            IoTask<int> task = main();
+            loop.Run(() => task.IsCompleted);
+            return task.Consume();
+        }
+        finally
+        {
+            _current = null;
+            loop.Ring.Dispose();
+        }
+    }
+
+    /// <summary>Runs something on this loop soon. Any thread.</summary>
+    /// <param name="work">Not in any other list.</param>
+    public void Post(IoContinuation work) => _mailbox.Post(work);
+
+    /// <summary>Runs a call on this loop soon. Any thread. Allocates: not for the data path.</summary>
+    /// <param name="action">The call; must not throw.</param>
+    public void Post(Action action) => Post(new ActionContinuation(action));
+
+    /// <summary>Runs a coroutine on this loop for a caller outside of all loops. Any thread.</summary>
+    /// <typeparam name="T">The type of the value.</typeparam>
+    /// <param name="work">Starts the coroutine; called on the loop.</param>
+    /// <returns>Completes on the thread pool.</returns>
+    public Task<T> RunAsync<T>(Func<IoTask<T>> work)
+    {
+        var source = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        Post(() => Forward(work, source).Spawn());
+        return source.Task;
+    }
+
+    /// <summary>Runs a coroutine on this loop for a caller outside of all loops. Any thread.</summary>
+    /// <param name="work">Starts the coroutine; called on the loop.</param>
+    /// <returns>Completes on the thread pool.</returns>
+    public Task RunAsync(Func<IoTask> work) => RunAsync(async () =>
+    {
+        await work();
+        return true;
+    });
+
+    /// <summary>Puts a woken coroutine on the ready list: it runs in the next turn, never inside of its waker.</summary>
+    /// <param name="work">Not in any other list.</param>
+    public void Schedule(IoContinuation work)
+    {
+        Debug.Assert(_current == this, "Schedule is for the loop's own thread.");
+        work.Next = null;
+        if (_readyTail is null)
+        {
+            _readyHead = work;
+        }
+        else
+        {
+            _readyTail.Next = work;
+        }
+
+        _readyTail = work;
+    }
+
+    /// <summary>Calls a hook once at the end of this turn. The caller sees to it that it asks once a turn.</summary>
+    /// <param name="hook">The hook.</param>
+    public void AtEndOfTurn(IEndOfTurn hook) => _endOfTurn.Add(hook);
+
+    /// <summary>Asks a poller in every turn, and while the loop would otherwise sleep, for as long as the poll window is open.</summary>
+    /// <param name="poller">The poller.</param>
+    public void AddPoller(ILoopPoller poller) => _pollers.Add(poller);
+
+    /// <summary>Ends <see cref="AddPoller"/>.</summary>
+    /// <param name="poller">The poller.</param>
+    public void RemovePoller(ILoopPoller poller) => _pollers.Remove(poller);
+
+    /// <summary>Waits.</summary>
+    /// <param name="delay">How long; zero gives others a turn.</param>
+    /// <returns>Completes in a later turn.</returns>
+    public IoTask DelayAsync(TimeSpan delay) => _timers.Add(delay);
+
+    /// <summary>Waits until a task of the thread-pool world completes, without blocking the loop. For control paths.</summary>
+    /// <typeparam name="T">The type of the value.</typeparam>
+    /// <param name="task">The task.</param>
+    /// <returns>Completes on this loop.</returns>
+    public IoTask<T> WaitAsync<T>(Task<T> task)
+    {
+        var source = new IoCompletionSource<T>();
+        IoTask<T> result = source.ValueTask;
+        _ = task.ContinueWith(
+            done => Post(() =>
+            {
+                if (done.IsCompletedSuccessfully)
+                {
+                    source.SetResult(done.Result);
+                }
+                else
+                {
+                    source.SetException(done.Exception?.InnerException ?? new OperationCanceledException());
+                }
+            }),
+            TaskScheduler.Default);
+        return result;
+    }
+
+    /// <summary>Stops the loop's thread and waits for it. Any thread but the loop's own; its work must have ended.</summary>
+    public void Dispose()
+    {
+        _stopping = true;
+        Ring.Wake();
+        if (_thread != Thread.CurrentThread)
+        {
+            _thread?.Join();
+        }
+    }
+
+    private static async IoTask Forward<T>(Func<IoTask<T>> work, TaskCompletionSource<T> source)
+    {
+        try
+        {
+            source.SetResult(await work());
+        }
+        catch (Exception e)
+        {
+            source.SetException(e);
+        }
+    }
+
+    // The loop itself: what is ready, then what the turn left behind, then the kernel, then other threads, then time.
+    private void Run(Func<bool> stop)
+    {
+        _current = this;
+        while (true)
+        {
+            Turns++;
+            RunReady();
+            RunEndOfTurn();
+            if (stop())
+            {
+                break;
+            }
+
+            bool worked = _readyHead is not null || Poll();
+            if (worked)
+            {
+                Ring.Submit(0);
+            }
+            else
+            {
+                WaitForWork();
+            }
+
+            worked |= Ring.Drain();
+            worked |= _mailbox.Drain();
+            worked |= _timers.Fire(this);
+            _spin.Note(worked);
+        }
+
+        _current = null;
+    }
+
+    private void WaitForWork()
+    {
+        if (_pollers.Count > 0 && _spin.IsOpen)
+        {
+            Ring.Submit(0);
+            long deadline = Stopwatch.GetTimestamp() + _spin.Ticks;
+            do
+            {
+                if (Ring.HasCompletions || !_mailbox.IsEmpty || Poll())
+                {
+                    _spin.Hit();
+                    Ring.Submit(0);
+                    return;
+                }
+            }
+            while (Stopwatch.GetTimestamp() < deadline);
+            _spin.Miss();
+        }
+
+        long started = Stopwatch.GetTimestamp();
+        Ring.Submit(PrepareToSleep() ? _timers.NextNanoseconds : 0);
+        foreach (ILoopPoller poller in _pollers)
+        {
+            poller.Awake();
+        }
+
+        _spin.Slept(Stopwatch.GetTimestamp() - started);
+    }
+
+    private bool PrepareToSleep()
+    {
+        bool sleep = true;
+        foreach (ILoopPoller poller in _pollers)
+        {
+            sleep &= poller.PrepareToSleep();
+        }
+
+        return _mailbox.PrepareToSleep() && sleep;
+    }
+
+    private bool Poll()
+    {
+        bool found = false;
+        for (int i = 0; i < _pollers.Count; i++)
+        {
+            found |= _pollers[i].Poll();
+        }
+
+        return found;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void RunReady()
+    {
+        IoContinuation? work = _readyHead;
+        _readyHead = _readyTail = null;
+        while (work is not null)
+        {
+            IoContinuation? next = work.Next;
+            work.Next = null;
+            work.Resume();
+            work = next;
+        }
+    }
+
+    private void RunEndOfTurn()
+    {
+        if (_endOfTurn.Count == 0)
+        {
+            return;
+        }
+
+        (_endOfTurn, _endOfTurnRunning) = (_endOfTurnRunning, _endOfTurn);
+        foreach (IEndOfTurn hook in _endOfTurnRunning)
+        {
+            hook.OnEndOfTurn();
+        }
+
+        _endOfTurnRunning.Clear();
+    }
+}

@@ -1,0 +1,38 @@
+namespace Ingot.Io;
+
+/// <summary>Which engine a loop uses for I/O.</summary>
+public enum IoEngine
+{
+    /// <summary>io_uring where the kernel permits it, else threads.</summary>
+    Auto,
+
+    /// <summary>io_uring, or an error.</summary>
+    IoUring,
+
+    /// <summary>Blocking calls on threads.</summary>
+    Threads,
+}
+
+/// <summary>How a loop does I/O and how long it polls before it sleeps.</summary>
+public sealed record EventLoopOptions
+{
+    /// <summary>The defaults.</summary>
+    public static EventLoopOptions Default { get; } = new();
+
+    /// <summary>The engine.</summary>
+    public IoEngine Engine { get; init; } = IoEngine.Auto;
+
+    /// <summary>The longest time in nanoseconds that a loop with pollers spins before it sleeps; 0 never spins.</summary>
+    public long MaxPollNanoseconds { get; init; } = 32_768;
+
+    internal IoRing CreateRing()
+    {
+        if (Engine == IoEngine.Threads)
+        {
+            return new ThreadPoolRing();
+        }
+
+        IoRing? ring = UringRing.TryCreate();
+        return ring ?? (Engine == IoEngine.Auto ? new ThreadPoolRing() : throw new NotSupportedException("io_uring is not available here (aio=io_uring); aio=threads works everywhere."));
+    }
+}

@@ -1,0 +1,151 @@
+using Ingot.Linux;
+
+namespace Ingot.Io;
+
+/// <summary>
+/// The seam between the loop and the kernel: file and wait operations of one loop. Used only on the loop's thread; completions resume their waiters from
+/// <see cref="Drain"/>. A full ring queues; nobody above ever sees EAGAIN.
+/// </summary>
+public abstract class IoRing : IDisposable
+{
+    private readonly Stack<RingOperation> _free = new();
+    private RingOperation?[] _slots = new RingOperation?[64];
+    private int _slotCount;
+
+    /// <summary>"io_uring" or "threads".</summary>
+    public abstract string EngineName { get; }
+
+    /// <summary>Operations handed in and not completed, watches included.</summary>
+    internal int InFlight { get; set; }
+
+    /// <summary>Reads the whole vector; what lies past the end of the file reads as zeroes.</summary>
+    /// <param name="fd">An open file.</param>
+    /// <param name="offset">Bytes from its start.</param>
+    /// <param name="data">Where to put the bytes.</param>
+    /// <returns>The task; fails with <see cref="ErrnoException"/>.</returns>
+    public IoTask ReadAsync(FileDescriptor fd, long offset, IoVector data) => Start(RingOpcode.Read, fd, offset, data.Length, 0, data).Task;
+
+    /// <summary>Writes the whole vector.</summary>
+    /// <param name="fd">An open file.</param>
+    /// <param name="offset">Bytes from its start.</param>
+    /// <param name="data">The bytes.</param>
+    /// <param name="durable">True to have the data on the medium at completion (RWF_DSYNC).</param>
+    /// <returns>The task; fails with <see cref="ErrnoException"/>.</returns>
+    public IoTask WriteAsync(FileDescriptor fd, long offset, IoVector data, bool durable = false)
+        => Start(RingOpcode.Write, fd, offset, data.Length, durable ? Libc.RWF_DSYNC : 0, data).Task;
+
+    /// <summary>fdatasync(2).</summary>
+    /// <param name="fd">An open file.</param>
+    /// <returns>The task; fails with <see cref="ErrnoException"/>.</returns>
+    public IoTask SyncAsync(FileDescriptor fd) => Start(RingOpcode.Sync, fd, 0, 0, 0, default).Task;
+
+    /// <summary>fallocate(2).</summary>
+    /// <param name="fd">An open file.</param>
+    /// <param name="mode">FALLOC_FL_*.</param>
+    /// <param name="offset">Bytes.</param>
+    /// <param name="length">Bytes.</param>
+    /// <returns>The task; fails with <see cref="ErrnoException"/>.</returns>
+    public IoTask AllocateAsync(FileDescriptor fd, int mode, long offset, long length) => Start(RingOpcode.Allocate, fd, offset, length, mode, default).Task;
+
+    /// <summary>Waits once until a descriptor is ready, as poll(2).</summary>
+    /// <param name="fd">The descriptor.</param>
+    /// <param name="events">POLLIN, POLLOUT.</param>
+    /// <returns>The events that came.</returns>
+    public IoTask<int> PollAsync(FileDescriptor fd, short events) => Start(RingOpcode.Poll, fd, 0, 0, events, default).ValueTask;
+
+    /// <summary>Calls a handler each time a doorbell (an eventfd, or a stream that stands for one) is rung, until the watch is disposed.</summary>
+    /// <param name="fd">The doorbell; stays open until the watch is disposed.</param>
+    /// <param name="handler">Called on the loop.</param>
+    /// <returns>The watch.</returns>
+    public DoorbellWatch Watch(FileDescriptor fd, IReadyHandler handler)
+    {
+        RingOperation operation = Rent();
+        operation.Opcode = RingOpcode.Watch;
+        operation.Fd = fd.Value;
+        operation.Flags = Libc.POLLIN;
+        operation.Handler = handler;
+        Enqueue(operation);
+        return new DoorbellWatch(this, operation);
+    }
+
+    /// <summary>Makes the blocking wait of the loop return soon. The one member for other threads.</summary>
+    public abstract void Wake();
+
+    /// <summary>Releases the ring; nothing may be in flight but watches.</summary>
+    public abstract void Dispose();
+
+    /// <summary>Takes an operation for submission.</summary>
+    internal abstract void Enqueue(RingOperation operation);
+
+    /// <summary>Ends a poll or watch early: it completes with ECANCELED.</summary>
+    internal abstract void Cancel(RingOperation operation);
+
+    /// <summary>Submits what is queued, and waits for a completion, a wake-up or the time-out.</summary>
+    /// <param name="timeoutNanoseconds">0: do not wait; negative: no limit.</param>
+    internal abstract void Submit(long timeoutNanoseconds);
+
+    /// <summary>Resumes the waiters of what has completed.</summary>
+    /// <returns>True when there was any.</returns>
+    internal abstract bool Drain();
+
+    /// <summary>True when <see cref="Drain"/> would find something; cheap enough for a spinning loop.</summary>
+    internal abstract bool HasCompletions { get; }
+
+    internal RingOperation Rent()
+    {
+        if (_free.TryPop(out RingOperation? operation))
+        {
+            return operation;
+        }
+
+        if (_slotCount == _slots.Length)
+        {
+            Array.Resize(ref _slots, _slots.Length * 2);
+        }
+
+        operation = new RingOperation(this) { Slot = _slotCount };
+        _slots[_slotCount++] = operation;
+        return operation;
+    }
+
+    internal void Return(RingOperation operation) => _free.Push(operation);
+
+    internal RingOperation AtSlot(int slot) => _slots[slot]!;
+
+    private RingOperation Start(RingOpcode opcode, FileDescriptor fd, long offset, long length, int flags, IoVector data)
+    {
+        RingOperation operation = Rent();
+        operation.Opcode = opcode;
+        operation.Fd = fd.Value;
+        operation.Offset = offset;
+        operation.Length = length;
+        operation.Flags = flags;
+        operation.Data = data;
+        Enqueue(operation);
+        return operation;
+    }
+}
+
+/// <summary>A doorbell being watched. Dispose it on its loop, before the descriptor is closed.</summary>
+public sealed class DoorbellWatch : IDisposable
+{
+    private readonly IoRing _ring;
+    private RingOperation? _operation;
+
+    internal DoorbellWatch(IoRing ring, RingOperation operation)
+    {
+        _ring = ring;
+        _operation = operation;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_operation is { } operation)
+        {
+            _operation = null;
+            operation.Handler = null;
+            _ring.Cancel(operation);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+using System.Runtime.InteropServices;
+
+namespace Ingot.Linux;
+
+/// <summary>Owner of one file descriptor. Disposing closes it; safe to dispose twice and from any thread.</summary>
+public sealed class FileDescriptor : SafeHandle
+{
+    /// <summary>Takes ownership of a descriptor.</summary>
+    /// <param name="fd">An open descriptor, or -1 for none.</param>
+    public FileDescriptor(int fd)
+        : base(-1, ownsHandle: true) => SetHandle(fd);
+
+    /// <inheritdoc/>
+    public override bool IsInvalid => handle < 0;
+
+    /// <summary>The number itself; valid while the owner keeps this object open.</summary>
+    public int Value => (int)handle;
+
+    /// <inheritdoc/>
+    protected override bool ReleaseHandle() => Libc.close((int)handle) == 0;
+}

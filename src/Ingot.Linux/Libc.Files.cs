@@ -1,0 +1,144 @@
+using System.Runtime.InteropServices;
+
+namespace Ingot.Linux;
+
+/// <summary>System calls of libc, declared as the manual pages give them; grouped by section in the files of this class.</summary>
+public static unsafe partial class Libc
+{
+#pragma warning disable CS1591 // The manual page of the same name is the documentation.
+    public const int O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_ACCMODE = 3, O_CREAT = 0x40, O_EXCL = 0x80, O_TRUNC = 0x200,
+        O_APPEND = 0x400, O_NONBLOCK = 0x800, O_DSYNC = 0x1000, O_DIRECT = 0x4000, O_DIRECTORY = 0x10000, O_CLOEXEC = 0x80000, O_TMPFILE = 0x410000;
+    public const int SEEK_SET = 0, SEEK_CUR = 1, SEEK_END = 2, SEEK_DATA = 3, SEEK_HOLE = 4;
+    public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
+    public const int F_GETFL = 3, F_SETFL = 4, F_DUPFD_CLOEXEC = 1030, F_OFD_GETLK = 36, F_OFD_SETLK = 37, F_ADD_SEALS = 1033, F_GET_SEALS = 1034;
+    public const int F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4;
+    public const short F_RDLCK = 0, F_WRLCK = 1, F_UNLCK = 2;
+    public const uint S_IFMT = 0xF000, S_IFREG = 0x8000, S_IFBLK = 0x6000, S_IFCHR = 0x2000, S_IFSOCK = 0xC000, S_IFDIR = 0x4000;
+    public const nuint BLKGETSIZE64 = 0x80081272, BLKSSZGET = 0x1268, BLKPBSZGET = 0x127B, BLKDISCARD = 0x1277, BLKZEROOUT = 0x127F, BLKROGET = 0x125E, BLKFLSBUF = 0x1261;
+    public const int RWF_DSYNC = 2;
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct iovec
+    {
+        public void* iov_base;
+        public nuint iov_len;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct flock
+    {
+        public short l_type;
+        public short l_whence;
+        public long l_start;
+        public long l_len;
+        public int l_pid;
+        private readonly int _padding;
+    }
+
+    /// <summary>struct stat of x86-64 and the fields that Ingot reads; see <see cref="Stat(int)"/> for every architecture.</summary>
+    public readonly record struct FileStatus(uint Mode, long Size, long Blocks, long BlockSize, ulong Device, ulong Inode);
+
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    private struct statx_t
+    {
+        [FieldOffset(4)] public uint stx_blksize;
+        [FieldOffset(28)] public ushort stx_mode;
+        [FieldOffset(32)] public ulong stx_ino;
+        [FieldOffset(40)] public ulong stx_size;
+        [FieldOffset(48)] public ulong stx_blocks;
+        [FieldOffset(136)] public uint stx_dev_major;
+        [FieldOffset(140)] public uint stx_dev_minor;
+    }
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int open(string pathname, int flags, uint mode);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int close(int fd);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint read(int fd, void* buffer, nuint count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint write(int fd, void* buffer, nuint count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint pread(int fd, void* buffer, nuint count, long offset);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint pwrite(int fd, void* buffer, nuint count, long offset);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint preadv(int fd, iovec* vector, int count, long offset);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint pwritev(int fd, iovec* vector, int count, long offset);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint pwritev2(int fd, iovec* vector, int count, long offset, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int fdatasync(int fd);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int fsync(int fd);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int fallocate(int fd, int mode, long offset, long length);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int ftruncate(int fd, long length);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial long lseek(int fd, long offset, int whence);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int fcntl(int fd, int command, nint argument);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int ioctl(int fd, nuint request, void* argument);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int statx(int dirfd, string pathname, int flags, uint mask, statx_t* buffer);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int unlink(string pathname);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int rename(string from, string to);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int isatty(int fd);
+#pragma warning restore CS1591
+
+    /// <summary>statx(2) of an open descriptor.</summary>
+    /// <param name="fd">An open descriptor.</param>
+    /// <returns>The status.</returns>
+    /// <exception cref="ErrnoException">The call failed.</exception>
+    public static FileStatus Stat(int fd)
+    {
+        const int AT_EMPTY_PATH = 0x1000;
+        const uint STATX_BASIC_STATS = 0x7ff;
+        statx_t s;
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &s) < 0)
+        {
+            throw ErrnoException.ForLastError($"Could not stat file descriptor {fd}");
+        }
+
+        return ToStatus(s);
+    }
+
+    /// <summary>statx(2) of a path; null when it does not exist or can't be reached.</summary>
+    /// <param name="path">The path.</param>
+    /// <returns>The status or null.</returns>
+    public static FileStatus? TryStat(string path)
+    {
+        const int AT_FDCWD = -100;
+        const uint STATX_BASIC_STATS = 0x7ff;
+        statx_t s;
+        return statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &s) < 0 ? null : ToStatus(s);
+    }
+
+    private static FileStatus ToStatus(in statx_t s)
+        => new(s.stx_mode, (long)s.stx_size, (long)s.stx_blocks, s.stx_blksize, ((ulong)s.stx_dev_major << 32) | s.stx_dev_minor, s.stx_ino);
+}
