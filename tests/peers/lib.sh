@@ -51,3 +51,38 @@ publish() { # NAME TEMP KEY
     printf '%s\n' "$3" >"$PEERS_CACHE/.$1.stamp"
     rm -rf --one-file-system "$final.old.$$"
 }
+
+# make_initrd SCENARIO OUT: the cached file system plus an archive with the
+# scenario and the directory of scenarios (for what they have in common).
+make_initrd() {
+    local overlay=$2.d
+    [[ -e $PEERS_CACHE/guest/rootfs.cpio ]] || die "no guest in $PEERS_CACHE: run guest.sh first"
+    mkdir -p "$overlay/scenarios"
+    cp "$PEERS_DIR"/scenarios/*.sh "$overlay/scenarios/"
+    cp "$1" "$overlay/scenario"
+    {
+        cat "$PEERS_CACHE/guest/rootfs.cpio"
+        (cd "$overlay" && find . | cpio --quiet --create --format=newc --owner=0:0)
+    } >"$2"
+    rm -rf "$overlay"
+}
+
+# run_guest SECONDS LOG COMMAND...: run the guest, showing its console and
+# keeping it in LOG, and judge by the console whether the scenario succeeded.
+# The guest dies with its time limit, and with this script however it ends.
+run_guest() {
+    local seconds=$1 log=$2 status=0 started=$SECONDS
+    shift 2
+    setpriv --pdeathsig TERM timeout --kill-after=2 "$seconds" \
+        setpriv --pdeathsig KILL "$@" </dev/null 2>&1 |
+        sed -u 's/\r//g' | tee "$log" || status=${PIPESTATUS[0]}
+    if ((status == 124 || status == 137)); then
+        say "stopped after the time limit of $seconds s"
+        return 124
+    fi
+    say "the guest ran for $((SECONDS - started)) s"
+    if ! grep -qx 'SCENARIO OK' "$log"; then
+        say "the scenario did not succeed (the guest's exit status: $status)"
+        return 1
+    fi
+}
