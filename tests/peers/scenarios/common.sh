@@ -14,6 +14,11 @@ step() {
     echo "== $*"
 }
 
+queue_count() {
+    set -- /sys/block/vda/mq/*
+    echo $#
+}
+
 wait_for_disk() {
     tries=0
     until [ -b "$disk" ]; do
@@ -22,7 +27,7 @@ wait_for_disk() {
         sleep 0.1
     done
     step "$disk: $(cat /sys/block/vda/size) sectors," \
-        "$(ls /sys/block/vda/mq | wc -l) queue(s), ro=$(cat /sys/block/vda/ro)," \
+        "$(queue_count) queue(s), ro=$(cat /sys/block/vda/ro)," \
         "cache=$(cat /sys/block/vda/queue/write_cache)," \
         "discard_max=$(cat /sys/block/vda/queue/discard_max_bytes)," \
         "write_zeroes_max=$(cat /sys/block/vda/queue/write_zeroes_max_bytes)," \
@@ -48,7 +53,7 @@ pattern() {
 }
 
 run_fio() {
-    fio --output=/tmp/fio.log --filename="$disk" --direct=1 --ioengine=libaio \
+    fio --output=/tmp/fio.log --eta=never --filename="$disk" --direct=1 --ioengine=libaio \
         --verify_fatal=1 --exitall_on_error "$@" || {
         cat /tmp/fio.log
         fail "fio: $*"
@@ -75,7 +80,7 @@ exercise_disk() {
 
     step "random reads and writes"
     run_fio --name=mixed --rw=randrw --bsrange=4k-64k --size=8m --iodepth=16 \
-        --numjobs="$(ls /sys/block/vda/mq | wc -l)" --offset_increment=16m \
+        --numjobs="$(queue_count)" --offset_increment=16m \
         --verify=crc32c --verify_backlog=64
 
     step "file system"

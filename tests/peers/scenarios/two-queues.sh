@@ -4,7 +4,7 @@
 . /scenarios/common.sh
 
 wait_for_disk
-queues=$(ls /sys/block/vda/mq | wc -l)
+queues=$(queue_count)
 [ "$queues" = 2 ] || fail "$queues queue(s) instead of 2"
 exercise_disk
 echo "SCENARIO OK"
