@@ -23,13 +23,15 @@ debian_mirror() {
 }
 
 # with_lock NAME COMMAND...: run COMMAND while holding the lock of piece NAME.
+# Its children inherit the lock, so that what a killed run left running is
+# waited for rather than raced with.
 with_lock() {
     local name=$1
     shift
     mkdir -p "$PEERS_CACHE"
     (
         flock 9
-        "$@" 9>&-
+        "$@"
     ) 9>"$PEERS_CACHE/.$name.lock"
 }
 

@@ -7,7 +7,8 @@
 # The programs run straight on the host through `trixie-run` (no chroot), so
 # they see the host's files and sockets. Afterwards the cache's bin directory
 # holds qemu-img-10, qemu-io-10, qemu-nbd-10, qemu-storage-daemon-10 and
-# qemu-system-x86_64-10.
+# qemu-system-x86_64-10, and its bin-10 directory the same programs under their
+# own names, for command lines that have to be run to the letter.
 #
 # usage: trixie.sh
 
@@ -28,7 +29,7 @@ build() {
     command -v debootstrap >/dev/null || die "debootstrap is missing: run packages.sh first"
 
     local temp=$PEERS_CACHE/.trixie.new
-    rm -rf --one-file-system "$temp"
+    discard "$temp"
     say "making the Debian 13 tree in $PEERS_CACHE/trixie (a few minutes)"
     debootstrap --variant=minbase --include="$packages" \
         trixie "$temp" "$(debian_mirror)" >"$PEERS_CACHE/trixie.log" 2>&1 || {
@@ -39,12 +40,24 @@ build() {
     publish trixie "$temp" "$key"
 }
 
+# An interrupted debootstrap leaves file systems mounted in its tree.
+discard() { # TREE
+    local mounted
+    while read -r _ mounted _; do
+        if [[ $mounted == "$1"/* ]]; then
+            umount -l "$mounted"
+        fi
+    done </proc/mounts
+    rm -rf --one-file-system "$1"
+}
+
 # The cache may outlive this checkout, so it gets its own copy of trixie-run.
 link_programs() {
     local program
-    mkdir -p "$PEERS_CACHE/bin"
+    mkdir -p "$PEERS_CACHE/bin" "$PEERS_CACHE/bin-10"
     put_program trixie-run <"$PEERS_DIR/trixie-run"
     for program in "${programs[@]}"; do
+        ln -sfT "../bin/$program-10" "$PEERS_CACHE/bin-10/$program"
         put_program "$program-10" <<END
 #!/bin/sh
 bin=\$(dirname "\$(readlink -f "\$0")")
