@@ -30,6 +30,9 @@ public enum BlockFeatures
 
     /// <summary>Has a place for a backing node.</summary>
     SupportsBacking = 128,
+
+    /// <summary>Writes past the end extend the node, as those to a regular file do.</summary>
+    Growable = 256,
 }
 
 /// <summary>How durable a write is when it completes.</summary>

@@ -34,6 +34,9 @@ public abstract class BlockNode
     /// <summary>True when writes are refused.</summary>
     public bool IsReadOnly => (Features & BlockFeatures.Write) == 0;
 
+    /// <summary>True when discards of this node have no effect and zeroes keep their space (discard=ignore). Set once, before requests come.</summary>
+    public bool IgnoresDiscard { get; set; }
+
     /// <summary>Nodes directly below, with the role they play: "file", "backing".</summary>
     public virtual IEnumerable<(string Role, BlockNode Node)> Children => [];
 
@@ -63,8 +66,7 @@ public abstract class BlockNode
     /// <returns>The task.</returns>
     public IoTask WriteAsync(long offset, IoVector data, WriteFlags flags = WriteFlags.None)
     {
-        CheckRange(offset, data.Length);
-        CheckWritable();
+        CheckWriteRange(offset, data.Length);
         return WriteCore(offset, data, flags);
     }
 
@@ -75,9 +77,8 @@ public abstract class BlockNode
     /// <returns>The task.</returns>
     public IoTask WriteZeroesAsync(long offset, long length, ZeroFlags flags = ZeroFlags.None)
     {
-        CheckRange(offset, length);
-        CheckWritable();
-        return WriteZeroesCore(offset, length, flags);
+        CheckWriteRange(offset, length);
+        return WriteZeroesCore(offset, length, IgnoresDiscard ? flags & ~ZeroFlags.MayUnmap : flags);
     }
 
     /// <summary>Says that the content of a range does not matter any more; what is read afterwards is undefined but not another disk's data.</summary>
@@ -88,7 +89,7 @@ public abstract class BlockNode
     {
         CheckRange(offset, length);
         CheckWritable();
-        return DiscardCore(offset, length);
+        return IgnoresDiscard ? IoTask.Completed : DiscardCore(offset, length);
     }
 
     /// <summary>Makes all writes that have completed durable.</summary>
@@ -173,6 +174,16 @@ public abstract class BlockNode
         {
             ThrowRange(offset, length);
         }
+    }
+
+    private void CheckWriteRange(long offset, long length)
+    {
+        if ((Features & BlockFeatures.Growable) == 0 || (ulong)offset > long.MaxValue - (ulong)length)
+        {
+            CheckRange(offset, length);
+        }
+
+        CheckWritable();
     }
 
     private void ThrowRange(long offset, long length)

@@ -1,11 +1,15 @@
 using Ingot.Block;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Drivers;
 
 /// <summary>The nodes of a process by name, and the one way in which nodes come to be: from a file name, from options, as a child.</summary>
 public sealed class BlockGraph
 {
+    /// <summary>Bytes at the start of an image that formats are recognized by.</summary>
+    public const int ProbeLength = 512;
+
     private readonly Dictionary<string, BlockNode> _named = new(StringComparer.Ordinal);
 
     /// <summary>Nodes that were given a name, in the order they came.</summary>
@@ -14,28 +18,230 @@ public sealed class BlockGraph
     /// <summary>Messages that an operator should see but that fail nothing: "format was not specified, probing".</summary>
     public Action<string>? Warn { get; set; }
 
+    /// <summary>The format that an image's first bytes claim; raw when no other format knows them.</summary>
+    /// <param name="head">At least <see cref="ProbeLength"/> bytes.</param>
+    /// <returns>The driver.</returns>
+    public static BlockDriver Probe(ReadOnlySpan<byte> head)
+    {
+        BlockDriver? best = null;
+        int bestScore = 0;
+        foreach (BlockDriver driver in DriverTable.All)
+        {
+            int score = driver.Probe(head);
+            if (score > bestScore)
+            {
+                best = driver;
+                bestScore = score;
+            }
+        }
+
+        return best ?? throw new InvalidOperationException("The raw driver is missing.");
+    }
+
     /// <summary>Opens an image by file name, as `qemu-img info NAME` does.</summary>
     /// <param name="fileName">A path, "file:PATH", or a json: name.</param>
     /// <param name="format">The format, or null to probe.</param>
     /// <param name="flags">How to open.</param>
     /// <returns>The topmost node; owned by the caller.</returns>
-    public IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags) => throw new NotImplementedException();
+    public async IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags)
+    {
+        if (fileName.StartsWith("json:", StringComparison.Ordinal))
+        {
+            OptionSet options = JsonText.Parse(fileName[5..], $"File name '{fileName}'");
+            if (format is not null)
+            {
+                options.Set("driver", format);
+            }
+
+            return await OpenAsync(options, flags);
+        }
+
+        if (format is not null && FindDriver(format) is { IsProtocol: true } protocol)
+        {
+            var own = new OptionSet();
+            own.Set("filename", fileName);
+            return await OpenNodeAsync(protocol, own, flags, null);
+        }
+
+        var file = new OptionSet();
+        file.Set("filename", fileName);
+        var image = new OptionSet();
+        image.Set("file", file);
+        if (format is not null)
+        {
+            image.Set("driver", format);
+        }
+
+        return await OpenAsync(image, flags);
+    }
 
     /// <summary>Opens a node from options (--blockdev, --image-opts). A node with a name of its own is registered.</summary>
     /// <param name="options">With "driver"; without it the format is probed.</param>
     /// <param name="flags">How to open; the options "read-only", "cache.direct", "cache.no-flush", "force-share" change them.</param>
     /// <returns>The node; owned by the caller.</returns>
-    public IoTask<BlockNode> OpenAsync(OptionSet options, OpenFlags flags) => throw new NotImplementedException();
+    public async IoTask<BlockNode> OpenAsync(OptionSet options, OpenFlags flags)
+    {
+        options = options.Clone();
+        string? driverName = options.TakeString("driver");
+        if (driverName is not null)
+        {
+            return await OpenNodeAsync(FindDriver(driverName), options, flags, null);
+        }
+
+        if (options.Peek("filename") is { } fileName && !options.Has("file"))
+        {
+            var file = new OptionSet();
+            file.Set("filename", fileName);
+            options.TakeString("filename");
+            options.Set("file", file);
+        }
+
+        return await OpenProbedAsync(options, flags);
+    }
 
     /// <summary>Opens or finds the child that a reference names.</summary>
     /// <param name="reference">A node name, an <see cref="OptionSet"/>, or null.</param>
     /// <param name="role">Its role, for messages.</param>
     /// <param name="flags">How to open it.</param>
     /// <returns>The child, or null without a reference.</returns>
-    public IoTask<ChildNode?> OpenChildAsync(object? reference, string role, OpenFlags flags) => throw new NotImplementedException();
+    public async IoTask<ChildNode?> OpenChildAsync(object? reference, string role, OpenFlags flags)
+    {
+        switch (reference)
+        {
+            case null:
+                return null;
+            case string name:
+                return new ChildNode(Find(name) ?? throw new OptionException($"Cannot find device='' nor node-name='{name}'"), IsOwned: false);
+            case OptionSet options:
+                if (!options.Has("driver") && options.Peek("filename") is { } fileName)
+                {
+                    options.Set("driver", ProtocolOf(fileName).Name);
+                }
+
+                return new ChildNode(await OpenAsync(options, flags & ~OpenFlags.NoBacking), IsOwned: true);
+            default:
+                throw new OptionException($"Parameter '{role}' must be a node name or options");
+        }
+    }
 
     /// <summary>Finds a node by name.</summary>
     /// <param name="name">Its name.</param>
     /// <returns>The node, or null.</returns>
     public BlockNode? Find(string name) => _named.GetValueOrDefault(name);
+
+    /// <summary>Forgets a named node that its owner has closed.</summary>
+    /// <param name="node">The node.</param>
+    public void Remove(BlockNode node) => _named.Remove(node.Name);
+
+    /// <summary>Takes "file:" off a file name.</summary>
+    /// <param name="fileName">A path or file:PATH.</param>
+    /// <returns>The path.</returns>
+    public static string StripFilePrefix(string fileName)
+        => fileName.StartsWith("file:", StringComparison.Ordinal) ? fileName[5..] : fileName;
+
+    private static BlockDriver FindDriver(string name) => DriverTable.Find(name) ?? throw new OptionException($"Unknown driver '{name}'");
+
+    // A name "xyz:..." whose colon comes before any slash names a protocol; everything else is a path.
+    private static BlockDriver ProtocolOf(string fileName)
+    {
+        int colon = fileName.IndexOf(':');
+        int slash = fileName.IndexOf('/');
+        if (colon > 0 && (slash < 0 || colon < slash) && fileName[..colon] != "file")
+        {
+            string protocol = fileName[..colon];
+            return DriverTable.Find(protocol) is { IsProtocol: true } driver ? driver : throw new OptionException($"Unknown protocol '{protocol}'");
+        }
+
+        bool isDevice = Libc.TryStat(StripFilePrefix(fileName)) is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFBLK;
+        return FindDriver(isDevice ? "host_device" : "file");
+    }
+
+    private static OpenFlags TakeFlags(OptionSet options, OpenFlags flags)
+    {
+        static OpenFlags Apply(OpenFlags flags, OpenFlags bit, bool? on) => on is null ? flags : on.Value ? flags | bit : flags & ~bit;
+
+        OptionSet cache = options.TakeSet("cache");
+        flags = Apply(flags, OpenFlags.Direct, cache.TakeBool("direct"));
+        flags = Apply(flags, OpenFlags.NoFlush, cache.TakeBool("no-flush"));
+        flags = Apply(flags, OpenFlags.WriteThrough, !cache.TakeBool("writeback"));
+        cache.RefuseRest("the cache options");
+        flags = Apply(flags, OpenFlags.ForceShare, options.TakeBool("force-share"));
+        if (options.TakeWord("discard", "ignore", "off", "unmap", "on") is { } discard)
+        {
+            flags = Apply(flags, OpenFlags.IgnoreDiscard, discard is "ignore" or "off");
+        }
+
+        bool? readOnly = options.TakeBool("read-only");
+        return Apply(flags, OpenFlags.ReadWrite, readOnly is null ? null : !readOnly.Value);
+    }
+
+    private async IoTask<BlockNode> OpenProbedAsync(OptionSet options, OpenFlags flags)
+    {
+        OpenFlags fileFlags = TakeFlags(options.Clone(), flags);
+        ChildNode file = await OpenChildAsync(options.TakeReference("file"), "file", fileFlags) ?? throw new OptionException("Parameter 'driver' is missing");
+        try
+        {
+            BlockDriver driver = await ProbeAsync(file.Node);
+            return await OpenNodeAsync(driver, options, flags, file);
+        }
+        catch
+        {
+            await file.CloseAsync();
+            throw;
+        }
+    }
+
+    private static async IoTask<BlockDriver> ProbeAsync(BlockNode file)
+    {
+        using IoBuffer head = IoBuffer.Zeroed(ProbeLength);
+        int length = (int)Math.Min(file.Length, ProbeLength);
+        await file.ReadAsync(0, head.Slice(0, length));
+        return Probe(head.Span);
+    }
+
+    private async IoTask<BlockNode> OpenNodeAsync(BlockDriver driver, OptionSet options, OpenFlags flags, ChildNode? probedFile)
+    {
+        string? nodeName = options.TakeString("node-name");
+        if (nodeName is not null && _named.ContainsKey(nodeName))
+        {
+            throw new OptionException($"Duplicate nodes with node-name='{nodeName}'");
+        }
+
+        flags = TakeFlags(options, flags);
+        bool autoReadOnly = options.TakeBool("auto-read-only") ?? false;
+        if (options.TakeWord("detect-zeroes", "off", "on", "unmap") is "on" or "unmap")
+        {
+            throw new OptionException("detect-zeroes=on and unmap are not supported yet");
+        }
+
+        OptionSet again = options.Clone();
+        BlockNode node;
+        try
+        {
+            node = await driver.OpenAsync(new OpenRequest(this, options, flags, nodeName) { ProbedFile = probedFile });
+        }
+        catch (ErrnoException e) when (autoReadOnly && e.Errno is Errno.EACCES or Errno.EPERM or Errno.EROFS)
+        {
+            options = again;
+            node = await driver.OpenAsync(new OpenRequest(this, options, flags & ~OpenFlags.ReadWrite, nodeName) { ProbedFile = probedFile });
+        }
+
+        try
+        {
+            options.RefuseRest($"driver '{driver.Name}'");
+        }
+        catch
+        {
+            await node.CloseAsync();
+            throw;
+        }
+
+        node.IgnoresDiscard = (flags & OpenFlags.IgnoreDiscard) != 0;
+        if (nodeName is not null)
+        {
+            _named.Add(nodeName, node);
+        }
+
+        return node;
+    }
 }

@@ -1,3 +1,8 @@
+using Ingot.Drivers.File;
+using Ingot.Drivers.Memory;
+using Ingot.Drivers.Null;
+using Ingot.Drivers.Raw;
+
 namespace Ingot.Drivers;
 
 /// <summary>Every driver there is. Adding one is a folder and a line here.</summary>
@@ -6,6 +11,12 @@ public static class DriverTable
     /// <summary>All drivers, in the order in which they are listed to people.</summary>
     public static IReadOnlyList<BlockDriver> All { get; } =
     [
+        new FileDriver(isDevice: false),
+        new FileDriver(isDevice: true),
+        new MemoryDriver(),
+        new NullDriver("null-co"),
+        new NullDriver("null-aio"),
+        new RawDriver(),
     ];
 
     /// <summary>Finds a driver.</summary>

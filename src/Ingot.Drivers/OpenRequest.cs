@@ -33,6 +33,9 @@ public enum OpenFlags
 
     /// <summary>Every write is durable (writethrough).</summary>
     WriteThrough = 128,
+
+    /// <summary>Discards have no effect (discard=ignore).</summary>
+    IgnoreDiscard = 256,
 }
 
 /// <summary>What a driver needs to open a node.</summary>
@@ -45,11 +48,16 @@ public sealed record OpenRequest(BlockGraph Graph, OptionSet Options, OpenFlags 
     /// <summary>True when writing is wanted.</summary>
     public bool IsReadWrite => (Flags & OpenFlags.ReadWrite) != 0;
 
+    /// <summary>The file below, when it was opened already to find out its format; null when the user gave the format.</summary>
+    public ChildNode? ProbedFile { get; init; }
+
     /// <summary>Opens or finds the child that an option names ("file", "backing").</summary>
     /// <param name="role">The option.</param>
     /// <param name="flags">How to open it.</param>
     /// <returns>The child, or null when the option is absent. An inline child is owned by the new node, which closes it; a named one is not.</returns>
-    public IoTask<ChildNode?> OpenChildAsync(string role, OpenFlags flags) => Graph.OpenChildAsync(Options.TakeReference(role), role, flags);
+    public IoTask<ChildNode?> OpenChildAsync(string role, OpenFlags flags) => role == "file" && ProbedFile is not null
+        ? new IoTask<ChildNode?>(ProbedFile)
+        : Graph.OpenChildAsync(Options.TakeReference(role), role, flags);
 }
 
 /// <summary>A node below another, and whether its parent closes it.</summary>

@@ -20,6 +20,7 @@ public sealed class EventLoop : IDisposable
     private List<IEndOfTurn> _endOfTurnRunning = [];
     private IoContinuation? _readyHead;
     private IoContinuation? _readyTail;
+    private ThreadPoolRing? _threads;
     private Thread? _thread;
     private volatile bool _stopping;
 
@@ -43,6 +44,9 @@ public sealed class EventLoop : IDisposable
 
     /// <summary>File and wait operations of this loop.</summary>
     public IoRing Ring { get; }
+
+    /// <summary>The ring of blocking calls on threads, for files that ask for it (aio=threads); made at its first use.</summary>
+    public IoRing ThreadRing => Ring as ThreadPoolRing ?? (_threads ??= new ThreadPoolRing(Ring.Wake));
 
     /// <summary>Turns that the loop has made; for tests and statistics, any thread.</summary>
     public long Turns { get; private set; }
@@ -74,7 +78,7 @@ public sealed class EventLoop : IDisposable
             }
 
             loop.Run(() => loop._stopping);
-            loop.Ring.Dispose();
+            loop.DisposeRings();
         })
         { IsBackground = true, Name = name };
         thread.Start();
@@ -110,7 +114,7 @@ public sealed class EventLoop : IDisposable
         finally
         {
             _current = null;
-            loop.Ring.Dispose();
+            loop.DisposeRings();
         }
     }
 
@@ -224,6 +228,12 @@ public sealed class EventLoop : IDisposable
         }
     }
 
+    private void DisposeRings()
+    {
+        _threads?.Dispose();
+        Ring.Dispose();
+    }
+
     // The loop itself: what is ready, then what the turn left behind, then the kernel, then other threads, then time.
     private void Run(Func<bool> stop)
     {
@@ -249,6 +259,7 @@ public sealed class EventLoop : IDisposable
             }
 
             worked |= Ring.Drain();
+            worked |= _threads?.Drain() ?? false;
             worked |= _mailbox.Drain();
             worked |= _timers.Fire(this);
             _spin.Note(worked);
@@ -265,7 +276,7 @@ public sealed class EventLoop : IDisposable
             long deadline = Stopwatch.GetTimestamp() + _spin.Ticks;
             do
             {
-                if (Ring.HasCompletions || !_mailbox.IsEmpty || Poll())
+                if (HasWork() || Poll())
                 {
                     _spin.Hit();
                     Ring.Submit(0);
@@ -286,9 +297,11 @@ public sealed class EventLoop : IDisposable
         _spin.Slept(Stopwatch.GetTimestamp() - started);
     }
 
+    private bool HasWork() => Ring.HasCompletions || !_mailbox.IsEmpty || (_threads?.HasCompletions ?? false);
+
     private bool PrepareToSleep()
     {
-        bool sleep = true;
+        bool sleep = _threads is not { HasCompletions: true };
         foreach (ILoopPoller poller in _pollers)
         {
             sleep &= poller.PrepareToSleep();

@@ -16,8 +16,16 @@ public enum IoEngine
 /// <summary>How a loop does I/O and how long it polls before it sleeps.</summary>
 public sealed record EventLoopOptions
 {
-    /// <summary>The defaults.</summary>
-    public static EventLoopOptions Default { get; } = new();
+    /// <summary>The defaults; the environment variable INGOT_AIO=threads or io_uring sets the engine.</summary>
+    public static EventLoopOptions Default { get; } = new()
+    {
+        Engine = Environment.GetEnvironmentVariable("INGOT_AIO") switch
+        {
+            "threads" => IoEngine.Threads,
+            "io_uring" => IoEngine.IoUring,
+            _ => IoEngine.Auto,
+        },
+    };
 
     /// <summary>The engine.</summary>
     public IoEngine Engine { get; init; } = IoEngine.Auto;

@@ -48,6 +48,8 @@ public static unsafe partial class Libc
         [FieldOffset(48)] public ulong stx_blocks;
         [FieldOffset(136)] public uint stx_dev_major;
         [FieldOffset(140)] public uint stx_dev_minor;
+        [FieldOffset(184)] public uint stx_dio_mem_align;
+        [FieldOffset(188)] public uint stx_dio_offset_align;
     }
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -137,6 +139,19 @@ public static unsafe partial class Libc
         const uint STATX_BASIC_STATS = 0x7ff;
         statx_t s;
         return statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &s) < 0 ? null : ToStatus(s);
+    }
+
+    /// <summary>What O_DIRECT wants of a file: alignment of memory and of offsets in bytes (statx with STATX_DIOALIGN, Linux 6.1).</summary>
+    /// <param name="fd">An open descriptor.</param>
+    /// <returns>Both alignments, or null where the kernel does not tell.</returns>
+    public static (int Memory, int Offset)? TryDirectAlignment(int fd)
+    {
+        const int AT_EMPTY_PATH = 0x1000;
+        const uint STATX_DIOALIGN = 0x2000;
+        statx_t s;
+        return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &s) == 0 && s.stx_dio_offset_align > 0
+            ? ((int)s.stx_dio_mem_align, (int)s.stx_dio_offset_align)
+            : null;
     }
 
     private static FileStatus ToStatus(in statx_t s)

@@ -22,8 +22,15 @@ public abstract class IoRing : IDisposable
     /// <param name="fd">An open file.</param>
     /// <param name="offset">Bytes from its start.</param>
     /// <param name="data">Where to put the bytes.</param>
+    /// <param name="direct">True for a file opened with O_DIRECT: a short read that ends inside of a sector is the end of the file.</param>
     /// <returns>The task; fails with <see cref="ErrnoException"/>.</returns>
-    public IoTask ReadAsync(FileDescriptor fd, long offset, IoVector data) => Start(RingOpcode.Read, fd, offset, data.Length, 0, data).Task;
+    public IoTask ReadAsync(FileDescriptor fd, long offset, IoVector data, bool direct = false)
+    {
+        RingOperation operation = Start(RingOpcode.Read, fd, offset, data.Length, 0, data);
+        operation.IsDirect = direct;
+        return operation.Task;
+    }
+
 
     /// <summary>Writes the whole vector.</summary>
     /// <param name="fd">An open file.</param>

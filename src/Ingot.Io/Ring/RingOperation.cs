@@ -31,6 +31,7 @@ internal sealed unsafe class RingOperation(IoRing ring) : IoPromise<int>
     internal IoRing Ring = ring;
     internal int Slot;
     internal bool InFlight;
+    internal bool IsDirect;
 
     private Libc.iovec* _iovecs;
     private int _iovecCapacity;
@@ -86,12 +87,14 @@ internal sealed unsafe class RingOperation(IoRing ring) : IoPromise<int>
         Reset();
         Data = default;
         Handler = null;
+        IsDirect = false;
         Ring.Return(this);
     }
 
     private void FinishShort(int result)
     {
-        if (result > 0)
+        const int SectorMask = 511;
+        if (result > 0 && !(IsDirect && (result & SectorMask) != 0))
         {
             Data = Data.Slice(result);
             Offset += result;
@@ -99,8 +102,8 @@ internal sealed unsafe class RingOperation(IoRing ring) : IoPromise<int>
         }
         else if (Opcode == RingOpcode.Read)
         {
-            Data.Clear();
-            Complete(0);
+            Data.Slice(result).Clear();
+            Complete(result);
         }
         else
         {

@@ -3,8 +3,11 @@ using Ingot.Linux;
 
 namespace Ingot.Io;
 
-/// <summary>The ring where io_uring is not permitted: blocking calls on a few threads of its own, poll(2) for waiting.</summary>
-internal sealed unsafe class ThreadPoolRing : IoRing
+/// <summary>
+/// The ring where io_uring is not permitted: blocking calls on a few threads of its own, poll(2) for waiting. Beside an io_uring ring it serves the
+/// files that were opened with aio=threads; the loop then waits in the other ring, which <paramref name="wake"/> wakes.
+/// </summary>
+internal sealed unsafe class ThreadPoolRing(Action? wake = null) : IoRing
 {
     private const int MaxThreads = 16;
 
@@ -24,7 +27,17 @@ internal sealed unsafe class ThreadPoolRing : IoRing
 
     internal override bool HasCompletions => _hasDone;
 
-    public override void Wake() => _wakeup.Signal();
+    public override void Wake()
+    {
+        if (wake is null)
+        {
+            _wakeup.Signal();
+        }
+        else
+        {
+            wake();
+        }
+    }
 
     public override void Dispose()
     {
@@ -33,6 +46,8 @@ internal sealed unsafe class ThreadPoolRing : IoRing
             _stopping = true;
             Monitor.PulseAll(_work);
         }
+
+        _wakeup.Dispose();
     }
 
     internal override void Enqueue(RingOperation operation)

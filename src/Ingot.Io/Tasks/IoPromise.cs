@@ -177,9 +177,7 @@ public sealed class IoCompletionSource : IoPromise
     }
 
     /// <inheritdoc/>
-    protected override void Recycle()
-    {
-    }
+    protected override void Recycle() => Reset();
 }
 
 /// <summary>A promise with a value that other code completes; not pooled.</summary>
@@ -206,7 +204,5 @@ public sealed class IoCompletionSource<T> : IoPromise<T>
     }
 
     /// <inheritdoc/>
-    protected override void Recycle()
-    {
-    }
+    protected override void Recycle() => Reset();
 }

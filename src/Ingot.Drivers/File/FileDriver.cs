@@ -1,0 +1,138 @@
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Drivers.File;
+
+/// <summary>Drivers "file" and "host_device": a regular file, or a kernel block device.</summary>
+/// <param name="isDevice">True for the driver of devices.</param>
+public sealed class FileDriver(bool isDevice) : BlockDriver
+{
+    /// <inheritdoc/>
+    public override string Name => isDevice ? "host_device" : "file";
+
+    /// <inheritdoc/>
+    public override bool IsProtocol => true;
+
+    /// <inheritdoc/>
+    public override IoTask<BlockNode> OpenAsync(OpenRequest request)
+    {
+        OptionSet options = request.Options;
+        string name = BlockGraph.StripFilePrefix(options.TakeRequired("filename"));
+        string engine = options.TakeWord("aio", "threads", "io_uring", "native") ?? "auto";
+        string locking = options.TakeWord("locking", "auto", "on", "off") ?? "auto";
+        options.TakeBool("drop-cache");
+        options.TakeBool("x-check-cache-dropped");
+        options.TakeString("pr-manager");
+        if (engine == "io_uring" && EventLoop.Current.Ring.EngineName != "io_uring")
+        {
+            throw new OptionException("aio=io_uring was specified, but io_uring is not permitted here; aio=threads works everywhere");
+        }
+
+        if (engine == "native" && (request.Flags & OpenFlags.Direct) == 0)
+        {
+            throw new OptionException("aio=native was specified, but it requires cache.direct=on, which was not specified.");
+        }
+
+        FileDescriptor fd = OpenDescriptor(name, request.Flags);
+        try
+        {
+            return new IoTask<BlockNode>(CreateNode(request, fd, name, engine == "threads", locking));
+        }
+        catch
+        {
+            fd.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Creates a regular file of a size, replacing what it held.</summary>
+    /// <param name="fileName">Its name.</param>
+    /// <param name="size">Bytes.</param>
+    /// <param name="options">preallocation=off|falloc|full, nocow, extent_size_hint.</param>
+    /// <returns>The task.</returns>
+    public static async IoTask CreateFileAsync(string fileName, long size, OptionSet options)
+    {
+        string name = BlockGraph.StripFilePrefix(fileName);
+        Preallocation preallocation = TakePreallocation(options);
+        options.TakeBool("nocow");
+        options.TakeSize("extent_size_hint");
+        Libc.FileStatus? before = Libc.TryStat(name);
+        if (before is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFBLK)
+        {
+            await CheckDeviceSize(name, size);
+            return;
+        }
+
+        using FileDescriptor fd = OpenForCreation(name);
+        try
+        {
+            ImageLocks.Take(fd, name, ImagePermissions.Write | ImagePermissions.Resize, ImagePermissions.All & ~(ImagePermissions.Write | ImagePermissions.Resize));
+            await FileSpace.ResizeAsync(fd, name, 0, 0, Preallocation.Off);
+            await FileSpace.ResizeAsync(fd, name, 0, size, preallocation);
+        }
+        catch
+        {
+            if (before is null)
+            {
+                _ = Libc.unlink(name);
+            }
+
+            throw;
+        }
+    }
+
+    private static Preallocation TakePreallocation(OptionSet options) => options.TakeString("preallocation") switch
+    {
+        null or "off" => Preallocation.Off,
+        "falloc" => Preallocation.Falloc,
+        "full" => Preallocation.Full,
+        string other => throw new OptionException($"Parameter 'preallocation' does not accept value '{other}' (raw images take off, falloc, full)"),
+    };
+
+    private static IoTask CheckDeviceSize(string name, long size)
+    {
+        using FileDescriptor device = OpenDescriptor(name, OpenFlags.ReadWrite);
+        long has = BlockDeviceControl.Size(device, name);
+        return has >= size ? IoTask.Completed : throw new ErrnoException(Errno.ENOSPC, $"Device '{name}' has {has} bytes, too few for {size}");
+    }
+
+    private static FileDescriptor OpenForCreation(string name)
+    {
+        int fd = Libc.open(name, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, 0x1A4 /* 0644 */);
+        return fd >= 0 ? new FileDescriptor(fd) : throw ErrnoException.ForLastError($"Could not create '{name}'");
+    }
+
+    private static FileDescriptor OpenDescriptor(string name, OpenFlags flags)
+    {
+        bool direct = (flags & OpenFlags.Direct) != 0;
+        int mode = (flags & OpenFlags.ReadWrite) != 0 ? Libc.O_RDWR : Libc.O_RDONLY;
+        int fd = Libc.open(name, mode | Libc.O_CLOEXEC | (direct ? Libc.O_DIRECT : 0), 0);
+        if (fd >= 0)
+        {
+            return new FileDescriptor(fd);
+        }
+
+        var error = ErrnoException.ForLastError($"Could not open '{name}'");
+        throw direct && error.Errno == Errno.EINVAL ? new ErrnoException(Errno.EINVAL, $"{error.Message}; the file system may not support O_DIRECT (cache.direct=on)") : error;
+    }
+
+    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string name, bool threads, string locking)
+    {
+        Libc.FileStatus status = Libc.Stat(fd.Value);
+        bool device = (status.Mode & Libc.S_IFMT) is Libc.S_IFBLK;
+        if (device != isDevice || (!device && (status.Mode & Libc.S_IFMT) != Libc.S_IFREG))
+        {
+            throw new ErrnoException(Errno.EINVAL, $"'{Name}' driver requires '{name}' to be a {(isDevice ? "block device" : "regular file")}");
+        }
+
+        if (locking != "off" && (request.Flags & OpenFlags.ForceShare) == 0)
+        {
+            const ImagePermissions change = ImagePermissions.Write | ImagePermissions.Resize;
+            ImageLocks.Take(fd, name, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
+        }
+
+        long length = device ? BlockDeviceControl.Size(fd, name) : status.Size;
+        return new FileNode(request.NodeName, Name, name, fd, length, request.Flags, threads);
+    }
+}

@@ -1,0 +1,222 @@
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Drivers.File;
+
+/// <summary>A regular file or a block device: where requests become ring operations. Any loop may use it, each with its own ring.</summary>
+internal sealed class FileNode : BlockNode
+{
+    private const int Sector = 512;
+
+    private readonly FileDescriptor _fd;
+    private readonly OpenFlags _flags;
+    private readonly bool _threads;
+    private readonly bool _isDevice;
+    private readonly DirectAccess? _direct;
+    private long _length;
+    private bool _canPunch = true;
+    private bool _canZeroRange = true;
+    private Errno _flushError;
+
+    internal FileNode(string? nodeName, string driverName, string fileName, FileDescriptor fd, long length, OpenFlags flags, bool threads)
+        : base(nodeName)
+    {
+        DriverName = driverName;
+        FileName = fileName;
+        _fd = fd;
+        _flags = flags;
+        _threads = threads;
+        _isDevice = driverName != "file";
+        _length = length;
+        _direct = (flags & OpenFlags.Direct) != 0 ? new DirectAccess(this, fd, _isDevice) : null;
+        Features = BlockFeatures.FastZero | BlockFeatures.Discard | BlockFeatures.Fua | (_isDevice ? 0 : BlockFeatures.ZeroInitialized)
+            | ((flags & OpenFlags.ReadWrite) != 0 ? BlockFeatures.Write | (_isDevice ? 0 : BlockFeatures.Growable | BlockFeatures.Resize) : 0)
+            | (_direct is { NeedsLocks: true } ? 0 : BlockFeatures.AnyLoop);
+    }
+
+    public override string DriverName { get; }
+
+    public override string FileName { get; }
+
+    // Whole sectors, as every user of disks expects: the last one of an odd file reads as padded with zeroes.
+    public override long Length => (Volatile.Read(ref _length) + Sector - 1) / Sector * Sector;
+
+    public override BlockFeatures Features { get; }
+
+    public override BlockLimits Limits => _direct?.Limits ?? BlockLimits.Default;
+
+    private IoRing Ring => _threads ? EventLoop.Current.ThreadRing : EventLoop.Current.Ring;
+
+    public override IoTask CloseAsync()
+    {
+        _fd.Dispose();
+        return IoTask.Completed;
+    }
+
+    public override IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo { ActualSize = Libc.Stat(_fd.Value).Blocks * Sector });
+
+    /// <summary>A read that O_DIRECT accepts as it is.</summary>
+    internal IoTask ReadPlainAsync(long offset, IoVector data) => Ring.ReadAsync(_fd, offset, data, _direct is not null);
+
+    /// <summary>A write that O_DIRECT accepts as it is.</summary>
+    internal IoTask WritePlainAsync(long offset, IoVector data, WriteFlags flags)
+    {
+        NoteEnd(offset + data.Length);
+        return Ring.WriteAsync(_fd, offset, data, (flags & WriteFlags.Fua) != 0 || (_flags & OpenFlags.WriteThrough) != 0);
+    }
+
+    protected override IoTask ReadCore(long offset, IoVector data)
+        => _direct is null || _direct.Accepts(offset, data) ? ReadPlainAsync(offset, data) : _direct.ReadAsync(offset, data);
+
+    protected override IoTask WriteCore(long offset, IoVector data, WriteFlags flags)
+        => _direct is null || _direct.AcceptsWrite(offset, data) ? WritePlainAsync(offset, data, flags) : _direct.WriteAsync(offset, data, flags);
+
+    protected override IoTask FlushCore()
+    {
+        if ((_flags & (OpenFlags.NoFlush | OpenFlags.ReadWrite)) != OpenFlags.ReadWrite)
+        {
+            return IoTask.Completed;
+        }
+
+        return FlushSlowAsync();
+    }
+
+    protected override async IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags)
+    {
+        if (await TryZeroAsync(offset, length, (flags & ZeroFlags.MayUnmap) != 0))
+        {
+            if ((flags & ZeroFlags.Fua) != 0 || (_flags & OpenFlags.WriteThrough) != 0)
+            {
+                await FlushCore();
+            }
+
+            return;
+        }
+
+        await base.WriteZeroesCore(offset, length, flags);
+    }
+
+    protected override async IoTask DiscardCore(long offset, long length)
+    {
+        if (_canPunch && length > 0)
+        {
+            Errno errno = await Ring.AllocateAsync(_fd, Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, offset, length).Status();
+            if (!IsUnsupported(errno))
+            {
+                ThrowIfFailed(errno, "Discarding", offset, length);
+                return;
+            }
+
+            _canPunch = false;
+        }
+    }
+
+    protected override IoTask<Extent> GetExtentCore(long offset, long length)
+    {
+        (long found, bool isData) = _isDevice ? (length, true) : FileSpace.ExtentAt(_fd, offset, length);
+        ExtentFlags kind = isData ? ExtentFlags.Data : ExtentFlags.Zero;
+        return new IoTask<Extent>(new Extent(offset, found, kind | ExtentFlags.Allocated | ExtentFlags.OffsetValid, offset, this));
+    }
+
+    protected override async IoTask ResizeCore(long length, Preallocation preallocation)
+    {
+        if (_isDevice)
+        {
+            long has = BlockDeviceControl.Size(_fd, FileName);
+            Volatile.Write(ref _length, has >= length ? has : throw new ErrnoException(Errno.EINVAL, $"Cannot grow device '{FileName}' of {has} bytes to {length}"));
+            return;
+        }
+
+        await FileSpace.ResizeAsync(_fd, FileName, Volatile.Read(ref _length), length, preallocation);
+        Volatile.Write(ref _length, length);
+    }
+
+    private async IoTask FlushSlowAsync()
+    {
+        // The kernel reports a lost page once and then calls it clean: after that, no flush of ours may claim success.
+        Errno errno = _flushError != Errno.None ? _flushError : await Ring.SyncAsync(_fd).Status();
+        if (errno != Errno.None)
+        {
+            _flushError = _direct is null ? errno : Errno.None;
+            throw ErrnoException.For(errno, $"Flushing '{FileName}' to disk failed");
+        }
+    }
+
+    private async IoTask<bool> TryZeroAsync(long offset, long length, bool mayUnmap)
+    {
+        if (length == 0)
+        {
+            return true;
+        }
+
+        await GrowForZeroesAsync(offset + length);
+        const int punch = Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE;
+        if (!mayUnmap && _canZeroRange)
+        {
+            Errno errno = await Ring.AllocateAsync(_fd, Libc.FALLOC_FL_ZERO_RANGE | Libc.FALLOC_FL_KEEP_SIZE, offset, length).Status();
+            _canZeroRange = !IsUnsupported(errno);
+            if (_canZeroRange)
+            {
+                ThrowIfFailed(errno, "Zeroing", offset, length);
+                return true;
+            }
+        }
+
+        if (!_canPunch)
+        {
+            return false;
+        }
+
+        Errno punched = await Ring.AllocateAsync(_fd, punch, offset, length).Status();
+        _canPunch = !IsUnsupported(punched);
+        if (!_canPunch)
+        {
+            return false;
+        }
+
+        ThrowIfFailed(punched, "Zeroing", offset, length);
+        if (!mayUnmap && !_isDevice)
+        {
+            ThrowIfFailed(await Ring.AllocateAsync(_fd, Libc.FALLOC_FL_KEEP_SIZE, offset, length).Status(), "Allocating", offset, length);
+        }
+
+        return true;
+    }
+
+    // Not ftruncate: a write of another request may have made the file longer meanwhile.
+    private async IoTask GrowForZeroesAsync(long end)
+    {
+        if (!_isDevice && end > Length)
+        {
+            using IoBuffer zeroes = IoBuffer.Zeroed(Limits.RequestAlignment);
+            long last = (end - 1) / zeroes.Length * zeroes.Length;
+            await WritePlainAsync(last, zeroes.Vector, WriteFlags.None);
+        }
+    }
+
+    private void NoteEnd(long end)
+    {
+        long length = Volatile.Read(ref _length);
+        while (end > length)
+        {
+            long seen = Interlocked.CompareExchange(ref _length, end, length);
+            if (seen == length)
+            {
+                break;
+            }
+
+            length = seen;
+        }
+    }
+
+    private static bool IsUnsupported(Errno errno) => errno is Errno.EOPNOTSUPP or Errno.ENOSYS or Errno.EINVAL or Errno.ENOTTY;
+
+    private void ThrowIfFailed(Errno errno, string what, long offset, long length)
+    {
+        if (errno != Errno.None)
+        {
+            throw ErrnoException.For(errno, $"{what} {length} bytes at offset {offset} of '{FileName}' failed");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+using System.Runtime.InteropServices;
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Drivers.File;
+
+/// <summary>Size and allocation of regular files: the calls that may block, off the loop.</summary>
+internal static class FileSpace
+{
+    internal static async IoTask ResizeAsync(FileDescriptor fd, string name, long oldLength, long length, Preallocation preallocation)
+    {
+        if (preallocation == Preallocation.Metadata)
+        {
+            throw new OptionException("Unsupported preallocation mode 'metadata' for a raw file");
+        }
+
+        await Offload.Run(() =>
+        {
+            if (preallocation == Preallocation.Falloc && length > oldLength)
+            {
+                Check(Libc.fallocate(fd.Value, 0, oldLength, length - oldLength), $"Could not preallocate {length - oldLength} bytes of '{name}'");
+            }
+
+            Check(Libc.ftruncate(fd.Value, length), $"Could not resize '{name}' to {length} bytes");
+            return true;
+        });
+        if (preallocation == Preallocation.Full && length > oldLength)
+        {
+            await FillAsync(fd, oldLength, length);
+        }
+    }
+
+    /// <summary>The extent at an offset, found by SEEK_DATA and SEEK_HOLE; a file system without them calls everything data.</summary>
+    internal static (long Length, bool IsData) ExtentAt(FileDescriptor fd, long offset, long length)
+    {
+        long data = Libc.lseek(fd.Value, offset, Libc.SEEK_DATA);
+        if (data < 0)
+        {
+            // ENXIO: nothing but a hole up to the end.
+            return (length, (Errno)Marshal.GetLastPInvokeError() != Errno.ENXIO);
+        }
+
+        if (data > offset)
+        {
+            return (Math.Min(length, data - offset), false);
+        }
+
+        long hole = Libc.lseek(fd.Value, offset, Libc.SEEK_HOLE);
+        return hole <= offset ? (length, true) : (Math.Min(length, hole - offset), true);
+    }
+
+    private static async IoTask FillAsync(FileDescriptor fd, long from, long to)
+    {
+        using IoBuffer zeroes = IoBuffer.Zeroed(1 << 20);
+        while (from < to)
+        {
+            int count = (int)Math.Min(to - from, zeroes.Length);
+            await EventLoop.Current.Ring.WriteAsync(fd, from, zeroes.Slice(0, count));
+            from += count;
+        }
+
+        await EventLoop.Current.Ring.SyncAsync(fd);
+    }
+
+    private static void Check(int result, string what)
+    {
+        if (result < 0)
+        {
+            throw ErrnoException.ForLastError(what);
+        }
+    }
+}
