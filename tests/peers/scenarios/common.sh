@@ -66,15 +66,15 @@ exercise_disk() {
     step "write zeroes"
     before=$(pattern 0 4)
     [ "$(checksum 0 4)" = "$before" ] || fail "reads differ from what was written"
-    blkdiscard -z -o $((1024 * 1024)) -l $((2 * 1024 * 1024)) "$disk"
+    blkdiscard -f -z -o $((1024 * 1024)) -l $((2 * 1024 * 1024)) "$disk"
     [ "$(checksum 1 2)" = "$(zeroes 2)" ] || fail "the zeroed range isn't zero"
-    blkdiscard -z -l $((4 * 1024 * 1024)) "$disk"
+    blkdiscard -f -z -l $((4 * 1024 * 1024)) "$disk"
     [ "$(checksum 0 4)" = "$(zeroes 4)" ] || fail "the zeroed range isn't zero"
 
     if [ "$(cat /sys/block/vda/queue/discard_max_bytes)" != 0 ]; then
         step "discard"
         outside=$(pattern 4 1)
-        blkdiscard -o 0 -l $((4 * 1024 * 1024)) "$disk"
+        blkdiscard -f -o 0 -l $((4 * 1024 * 1024)) "$disk"
         [ "$(checksum 4 1)" = "$outside" ] || fail "the discard reached too far"
     fi
 

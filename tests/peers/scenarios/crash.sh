@@ -27,7 +27,7 @@ writes() {
     awk '{ print $5 }' /sys/block/vda/stat
 }
 
-blkdiscard -z -l $((jobs * blocks * block)) "$disk"
+blkdiscard -f -z -l $((jobs * blocks * block)) "$disk"
 
 step "writing $((jobs * blocks)) blocks of $block bytes"
 before=$(writes)

@@ -12,7 +12,7 @@ wait_for_disk
 if dd if=/dev/zero of="$disk" bs=4k count=1 oflag=direct 2>/dev/null; then
     fail "a write succeeded"
 fi
-if blkdiscard -z -l 4096 "$disk" 2>/dev/null; then
+if blkdiscard -f -z -l 4096 "$disk" 2>/dev/null; then
     fail "writing zeroes succeeded"
 fi
 
