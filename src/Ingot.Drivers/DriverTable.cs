@@ -2,6 +2,7 @@ using Ingot.Drivers.File;
 using Ingot.Drivers.Memory;
 using Ingot.Drivers.Null;
 using Ingot.Drivers.Raw;
+using Ingot.Drivers.VhostUserBlk;
 
 namespace Ingot.Drivers;
 
@@ -17,6 +18,7 @@ public static class DriverTable
         new NullDriver("null-co"),
         new NullDriver("null-aio"),
         new RawDriver(),
+        new VhostUserBlkDriver(),
     ];
 
     /// <summary>Finds a driver.</summary>
