@@ -1,6 +1,7 @@
 using Ingot.Io;
 using Ingot.Linux;
 using Ingot.Virtio;
+using Ingot.Virtio.Blk;
 using Ingot.Virtio.Memory;
 using Ingot.Virtio.VhostUser;
 
@@ -94,7 +95,7 @@ public sealed class GuestDriver : IDisposable
     /// <param name="features">Wanted feature bits.</param>
     /// <param name="bases">Where each queue starts; null for 0.</param>
     /// <returns>The task.</returns>
-    public async IoTask StartAsync(ulong features = VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex, ushort[]? bases = null)
+    public async IoTask StartAsync(ulong features = VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | BlkFeatures.Flush, ushort[]? bases = null)
     {
         await NegotiateAsync(features);
         await SetMemoryAsync();
