@@ -1,6 +1,7 @@
 using Ingot.Drivers.File;
 using Ingot.Drivers.Memory;
 using Ingot.Drivers.Null;
+using Ingot.Drivers.Qcow2;
 using Ingot.Drivers.Raw;
 using Ingot.Drivers.VhostUserBlk;
 
@@ -18,6 +19,7 @@ public static class DriverTable
         new NullDriver("null-co"),
         new NullDriver("null-aio"),
         new RawDriver(),
+        new Qcow2Driver(),
         new VhostUserBlkDriver(),
     ];
 

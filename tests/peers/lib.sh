@@ -17,11 +17,9 @@ export PEERS_DIR PEERS_CACHE
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Where Debian packages come from: the mirror that this machine's apt uses.
+# Where Debian packages come from.
 debian_mirror() {
-    local mirror
-    mirror=${INGOT_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$')}
-    echo "${mirror:?no Debian mirror in apt\'s sources: set INGOT_DEBIAN_MIRROR}"
+    echo "${INGOT_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 }
 
 # with_lock NAME COMMAND...: run COMMAND while holding the lock of piece NAME.

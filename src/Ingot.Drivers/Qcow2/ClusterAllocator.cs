@@ -1,0 +1,397 @@
+using Ingot.Io;
+using Ingot.Linux;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>Clusters that were just allocated.</summary>
+/// <param name="First">The first one's number.</param>
+/// <param name="Count">How many, one after another.</param>
+/// <param name="IsFresh">True when the file certainly holds zeroes there.</param>
+internal readonly record struct ClusterRun(long First, long Count, bool IsFresh);
+
+/// <summary>
+/// Finds free clusters. First fit from the lowest free one, so that images stay dense; past the last used cluster it makes the refcount blocks,
+/// and a bigger refcount table, that new clusters need.
+/// </summary>
+internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, RefcountTable refcounts)
+{
+    private readonly LoopMutex _mutex = new();
+    private long _lowestFree; // no cluster below is free
+    private long _end = -1; // all clusters from here are free; -1 until looked for
+    private long _fresh; // the file holds zeroes from this cluster on
+    private long _packOffset; // where the next compressed cluster goes; 0 for a new cluster
+
+    /// <summary>Told of clusters that hold the old refcount table once it has moved.</summary>
+    internal Action<long, long>? Retired { get; set; }
+
+    /// <summary>Allocates neighbouring clusters, with a reference count of 1.</summary>
+    /// <param name="count">How many are wanted.</param>
+    /// <param name="exact">False when fewer will do.</param>
+    internal async IoTask<ClusterRun> AllocateAsync(long count, bool exact = false)
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            return await AllocateLockedAsync(count, exact);
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>Allocates room for a compressed cluster, packed behind the last one.</summary>
+    /// <returns>Its offset in the file.</returns>
+    internal async IoTask<long> AllocateBytesAsync(int length)
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            long offset = _packOffset;
+            if (offset != 0 && await refcounts.GetAsync(geometry.ClusterOf(offset)) == geometry.MaxRefcount)
+            {
+                offset = 0;
+            }
+
+            bool spills = offset != 0 && geometry.InCluster(offset) + length > geometry.ClusterLength;
+            if (offset == 0 || spills)
+            {
+                long added = (await AllocateLockedAsync(1, exact: true)).First << geometry.ClusterBits;
+                if (!spills || geometry.AlignUp(offset) != added)
+                {
+                    offset = added;
+                    return Pack(offset, length);
+                }
+            }
+
+            long shared = geometry.ClusterOf(offset);
+            await refcounts.SetAsync(shared, await refcounts.GetAsync(shared) + 1);
+            return Pack(offset, length);
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>Gives back what was allocated but never referenced.</summary>
+    internal async IoTask UndoAsync(ClusterRun run)
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            await DropLockedAsync(run.First, run.Count);
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>Drops one reference of each cluster, when nothing on disk names them any more.</summary>
+    /// <param name="frees">Runs of clusters; may name a cluster several times.</param>
+    /// <param name="discard">Tells the file below that it may give back a range.</param>
+    internal async IoTask DropAsync(List<FreedClusters> frees, Func<long, long, IoTask>? discard)
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            // While the mutex is held nobody can be given what is being discarded.
+            foreach (FreedClusters freed in frees)
+            {
+                if (freed.Discard && discard is not null)
+                {
+                    await DiscardUnsharedAsync(freed, discard);
+                }
+
+                await DropLockedAsync(freed.First, freed.Count);
+            }
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>Looks for the end of the last cluster that is in use.</summary>
+    internal async IoTask<long> FindUsedLengthAsync()
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            _end = await FindEndAsync();
+            _fresh = Math.Max(_fresh, geometry.ClustersFor(file.Length));
+            return _end << geometry.ClusterBits;
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>Forgets what it knows; for after a repair.</summary>
+    internal void Reset()
+    {
+        _lowestFree = 0;
+        _end = -1;
+        _packOffset = 0;
+    }
+
+    private long Pack(long offset, int length)
+    {
+        long end = offset + length;
+        _packOffset = geometry.InCluster(end) == 0 ? 0 : end;
+        return offset;
+    }
+
+    private async IoTask DiscardUnsharedAsync(FreedClusters freed, Func<long, long, IoTask> discard)
+    {
+        for (long at = freed.First; at < freed.First + freed.Count;)
+        {
+            long run = at;
+            while (run < freed.First + freed.Count && await refcounts.GetAsync(run) == 1)
+            {
+                run++;
+            }
+
+            if (run > at)
+            {
+                await discard(at << geometry.ClusterBits, (run - at) << geometry.ClusterBits);
+            }
+
+            at = run + 1;
+        }
+    }
+
+    private async IoTask DropLockedAsync(long first, long count)
+    {
+        for (long cluster = first; cluster < first + count; cluster++)
+        {
+            ulong references = await refcounts.GetAsync(cluster);
+            if (references == 0)
+            {
+                throw new ErrnoException(Errno.EIO, $"Image '{file.FileName}': the reference count of cluster {cluster} would drop below zero");
+            }
+
+            await refcounts.SetAsync(cluster, references - 1);
+            if (references == 1)
+            {
+                _lowestFree = Math.Min(_lowestFree, cluster);
+                if (_packOffset != 0 && geometry.ClusterOf(_packOffset) == cluster)
+                {
+                    _packOffset = 0;
+                }
+            }
+        }
+    }
+
+    private async IoTask<ClusterRun> AllocateLockedAsync(long count, bool exact)
+    {
+        if (_end < 0)
+        {
+            _end = await FindEndAsync();
+            _fresh = Math.Max(_end, geometry.ClustersFor(file.LengthAtOpen));
+        }
+
+        (long first, long run) = await FindFreeAsync(count, exact);
+        if (first + run > _end)
+        {
+            await ExtendAsync(first, run);
+        }
+
+        if (first == 0)
+        {
+            throw new ErrnoException(Errno.EIO, $"Image '{file.FileName}' is corrupt: the reference count of its header cluster is zero");
+        }
+
+        for (long cluster = first; cluster < first + run; cluster++)
+        {
+            await refcounts.SetAsync(cluster, 1);
+        }
+
+        if (first == _lowestFree)
+        {
+            _lowestFree = first + run;
+        }
+
+        bool fresh = first >= _fresh;
+        _end = Math.Max(_end, first + run);
+        _fresh = Math.Max(_fresh, _end);
+        return new ClusterRun(first, run, fresh);
+    }
+
+    private async IoTask<(long First, long Count)> FindFreeAsync(long count, bool exact)
+    {
+        long at = _lowestFree;
+        bool lowest = true;
+        while (at < _end)
+        {
+            if (refcounts.BlockOf(at) == 0)
+            {
+                // A hole in the refcount table below the end stays unused: filling it is not worth the code.
+                at = ((at >> geometry.RefcountBlockBits) + 1) << geometry.RefcountBlockBits;
+                continue;
+            }
+
+            if (!refcounts.TryGet(at, out ulong references))
+            {
+                await refcounts.LoadAsync(at);
+                continue;
+            }
+
+            if (references != 0)
+            {
+                at++;
+                continue;
+            }
+
+            if (lowest)
+            {
+                _lowestFree = at;
+                lowest = false;
+            }
+
+            long run = 1;
+            while (run < count && at + run < _end && refcounts.BlockOf(at + run) != 0 && await refcounts.GetAsync(at + run) == 0)
+            {
+                run++;
+            }
+
+            if (run == count || at + run == _end)
+            {
+                return (at, count);
+            }
+
+            if (!exact)
+            {
+                return (at, run);
+            }
+
+            at += run;
+        }
+
+        at = Math.Max(at, _end);
+        if (lowest)
+        {
+            _lowestFree = at;
+        }
+
+        return (at, count);
+    }
+
+    private async IoTask<long> FindEndAsync()
+    {
+        for (int index = refcounts.Table.Count - 1; index >= 0; index--)
+        {
+            long first = (long)index << geometry.RefcountBlockBits;
+            if (refcounts.BlockOf(first) == 0)
+            {
+                continue;
+            }
+
+            for (long cluster = first + (1L << geometry.RefcountBlockBits) - 1; cluster >= first; cluster--)
+            {
+                if (await refcounts.GetAsync(cluster) != 0)
+                {
+                    return cluster + 1;
+                }
+            }
+        }
+
+        return 0;
+    }
+
+    // Makes the blocks (and the table) that count the clusters of a run at the end of the image; they lie behind the run.
+    private async IoTask ExtendAsync(long first, long count)
+    {
+        (long blockCount, long tableClusters) = PlanExtension(first, count);
+        long end = first + count + blockCount + tableClusters;
+        if (end > MaxHostOffset >> geometry.ClusterBits || tableClusters > Math.Max(1, MaxRefcountTableBytes >> geometry.ClusterBits))
+        {
+            throw new ErrnoException(Errno.EFBIG, $"Image '{file.FileName}' can't grow beyond {first << geometry.ClusterBits} bytes: its refcount table is full");
+        }
+
+        long firstBlock = first + count;
+        if (blockCount == 0 && tableClusters == 0)
+        {
+            return;
+        }
+
+        long stale = Math.Min(_fresh, end) - firstBlock;
+        if (stale > 0)
+        {
+            await file.WriteZeroesAsync(firstBlock << geometry.ClusterBits, stale << geometry.ClusterBits);
+        }
+
+        // All that follows must be one step for whoever writes tables back, so what it needs is brought into memory first.
+        for (long cluster = firstBlock; cluster < end;)
+        {
+            if (refcounts.BlockOf(cluster) != 0 && !refcounts.TryGet(cluster, out _))
+            {
+                await refcounts.LoadAsync(cluster);
+                cluster = firstBlock;
+                continue;
+            }
+
+            cluster++;
+        }
+
+        Link(first, firstBlock, blockCount, tableClusters);
+        _end = end;
+        _fresh = Math.Max(_fresh, end);
+    }
+
+    private (long Blocks, long TableClusters) PlanExtension(long first, long count)
+    {
+        long blocks = 0;
+        long tableClusters = 0;
+        while (true)
+        {
+            long lastBlock = (first + count + blocks + tableClusters - 1) >> geometry.RefcountBlockBits;
+            long missing = 0;
+            for (long index = first >> geometry.RefcountBlockBits; index <= lastBlock; index++)
+            {
+                missing += index >= refcounts.Table.Count || refcounts.Table[(int)index] == 0 ? 1 : 0;
+            }
+
+            // A table that must grow grows by half, so that it does so rarely.
+            long entries = Math.Max(lastBlock + 1, refcounts.Table.Count + (refcounts.Table.Count / 2L));
+            entries = Math.Max(lastBlock + 1, Math.Min(entries, MaxRefcountTableBytes / 8));
+            long clusters = lastBlock < refcounts.Table.Count ? 0 : geometry.ClustersFor(entries * 8);
+            if (missing <= blocks && clusters <= tableClusters)
+            {
+                return (blocks, tableClusters);
+            }
+
+            blocks = Math.Max(blocks, missing);
+            tableClusters = Math.Max(tableClusters, clusters);
+        }
+    }
+
+    private void Link(long first, long firstBlock, long blockCount, long tableClusters)
+    {
+        if (tableClusters > 0)
+        {
+            PagedTable old = refcounts.Table;
+            long offset = (firstBlock + blockCount) << geometry.ClusterBits;
+            refcounts.Table = old.Moved(offset, (int)(tableClusters << geometry.ClusterBits) / 8);
+            Retired?.Invoke(geometry.ClusterOf(old.Offset), geometry.ClustersFor(old.Count * 8L));
+        }
+
+        long next = firstBlock;
+        for (long index = first >> geometry.RefcountBlockBits; next < firstBlock + blockCount; index++)
+        {
+            if (refcounts.Table[(int)index] == 0)
+            {
+                refcounts.Blocks.Forget(next << geometry.ClusterBits, geometry.ClusterLength);
+                refcounts.Table[(int)index] = (ulong)(next++ << geometry.ClusterBits);
+            }
+        }
+
+        for (long cluster = firstBlock; cluster < firstBlock + blockCount + tableClusters; cluster++)
+        {
+            refcounts.SetInNewBlock(cluster, 1);
+        }
+    }
+}

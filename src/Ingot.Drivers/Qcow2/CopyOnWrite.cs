@@ -1,0 +1,88 @@
+using Ingot.Io;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>Fills newly allocated clusters: the guest's bytes, and around them what the guest saw before.</summary>
+internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
+{
+    // Up to this size one copy in memory and one write are cheaper than three writes.
+    private const long MaxBounce = 256 << 10;
+
+    /// <summary>Writes the clusters of a run whole, unless the file is known to hold zeroes where zeroes are due.</summary>
+    /// <param name="offset">Guest offset of the data.</param>
+    /// <param name="data">The guest's bytes.</param>
+    /// <param name="start">Guest offset of the run's first cluster.</param>
+    /// <param name="run">Where the clusters lie.</param>
+    internal async IoTask WriteAsync(long offset, IoVector data, long start, ClusterRun run)
+    {
+        long host = run.First << image.Geometry.ClusterBits;
+        long whole = run.Count << image.Geometry.ClusterBits;
+        long head = offset - start;
+        long tail = whole - head - data.Length;
+        bool isPlain = head + tail == 0
+            || (run.IsFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail));
+        if (isPlain)
+        {
+            await image.File.WriteAsync(host + head, data);
+        }
+        else if (whole <= MaxBounce)
+        {
+            await WriteWholeAsync(offset, data, start, host, (int)whole);
+        }
+        else
+        {
+            await WritePartsAsync(offset, data, start, host, whole);
+        }
+    }
+
+    private async IoTask WriteWholeAsync(long offset, IoVector data, long start, long host, int whole)
+    {
+        IoBuffer buffer = BufferPool.Local.Rent(whole);
+        try
+        {
+            int head = (int)(offset - start);
+            int length = (int)data.Length;
+            await ReadOldAsync(start, buffer.Slice(0, head));
+            await ReadOldAsync(offset + length, buffer.Slice(head + length, whole - head - length));
+            data.CopyTo(buffer.Span.Slice(head, length));
+            await image.File.WriteAsync(host, buffer.Slice(0, whole));
+        }
+        finally
+        {
+            BufferPool.Local.Return(buffer);
+        }
+    }
+
+    private async IoTask WritePartsAsync(long offset, IoVector data, long start, long host, long whole)
+    {
+        int head = (int)(offset - start);
+        int tail = (int)(whole - head - data.Length);
+        IoBuffer buffer = BufferPool.Local.Rent(Math.Max(1, head + tail));
+        var batch = new TaskBatch(3);
+        try
+        {
+            IoVector before = buffer.Slice(0, head);
+            IoVector after = buffer.Slice(head, tail);
+            await ReadOldAsync(start, before);
+            await ReadOldAsync(offset + data.Length, after);
+            batch.Add(WriteIfAny(host, before));
+            batch.Add(image.File.WriteAsync(host + head, data));
+            batch.Add(WriteIfAny(host + head + data.Length, after));
+        }
+        finally
+        {
+            await batch.WaitAllAsync();
+            BufferPool.Local.Return(buffer);
+        }
+    }
+
+    private IoTask WriteIfAny(long host, IoVector data) => data.Length == 0 ? IoTask.Completed : image.File.WriteAsync(host, data);
+
+    // What lies behind the end of the disk in its last cluster is zero.
+    private IoTask ReadOldAsync(long offset, IoVector data)
+    {
+        long inside = Math.Clamp(image.Length - offset, 0, data.Length);
+        data.Slice(inside).Clear();
+        return inside == 0 ? IoTask.Completed : reader.ReadAsync(offset, data.Slice(0, inside));
+    }
+}

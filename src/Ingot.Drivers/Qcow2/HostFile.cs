@@ -1,0 +1,82 @@
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>The file that an image lies in, as the format sees it: reads past its end give zeroes, writes past its end extend it where that is possible.</summary>
+internal sealed class HostFile(ChildNode child)
+{
+    internal BlockNode Node => child.Node;
+
+    internal string FileName => child.Node.FileName;
+
+    internal long Length => child.Node.Length;
+
+    /// <summary>The length at opening: what was never written lies behind it.</summary>
+    internal long LengthAtOpen { get; } = child.Node.Length;
+
+    /// <summary>Reads; zeroes past the end.</summary>
+    internal IoTask ReadAsync(long offset, IoVector data)
+    {
+        long inside = Math.Max(0, Length - offset);
+        if (data.Length <= inside)
+        {
+            return child.Node.ReadAsync(offset, data);
+        }
+
+        data.Slice(inside).Clear();
+        return inside == 0 ? IoTask.Completed : child.Node.ReadAsync(offset, data.Slice(0, inside));
+    }
+
+    /// <summary>Reads into managed memory, for tables that are kept decoded.</summary>
+    internal async IoTask<byte[]> ReadBytesAsync(long offset, int length)
+    {
+        var bytes = new byte[length];
+        using var buffer = new IoBuffer(Math.Max(1, length));
+        await ReadAsync(offset, buffer.Slice(0, length));
+        buffer.Slice(0, length).CopyTo(bytes);
+        return bytes;
+    }
+
+    internal IoTask WriteAsync(long offset, IoVector data, WriteFlags flags = WriteFlags.None)
+    {
+        CheckSpace(offset + data.Length);
+        return child.Node.WriteAsync(offset, data, flags);
+    }
+
+    /// <summary>Writes managed bytes.</summary>
+    internal async IoTask WriteBytesAsync(long offset, ReadOnlyMemory<byte> bytes)
+    {
+        using var buffer = new IoBuffer(Math.Max(1, bytes.Length));
+        IoVector data = buffer.Slice(0, bytes.Length);
+        data.CopyFrom(bytes.Span);
+        await WriteAsync(offset, data);
+    }
+
+    internal IoTask WriteZeroesAsync(long offset, long length, ZeroFlags flags = ZeroFlags.None)
+    {
+        CheckSpace(offset + length);
+        return child.Node.WriteZeroesAsync(offset, length, flags);
+    }
+
+    internal IoTask DiscardAsync(long offset, long length)
+    {
+        length = Math.Min(length, Length - offset);
+        return length <= 0 ? IoTask.Completed : child.Node.DiscardAsync(offset, length);
+    }
+
+    internal IoTask FlushAsync() => child.Node.FlushAsync();
+
+    internal IoTask ResizeAsync(long length) => child.Node.ResizeAsync(length);
+
+    internal IoTask CloseAsync() => child.CloseAsync();
+
+    private void CheckSpace(long end)
+    {
+        if (end > Length && (child.Node.Features & BlockFeatures.Growable) == 0)
+        {
+            throw new ErrnoException(Errno.ENOSPC, $"No space left in '{FileName}': the image needs {end} bytes, its file has {Length} and can't grow");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+using Ingot.Io;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>Clusters that lost a reference.</summary>
+/// <param name="First">The first one's number.</param>
+/// <param name="Count">How many, one after another.</param>
+/// <param name="Discard">True when the guest gave the space up and the file below should hear of it.</param>
+internal readonly record struct FreedClusters(long First, long Count, bool Discard);
+
+/// <summary>
+/// Writes changed tables in an order that keeps the image consistent whenever it stops: reference counts and the refcount table first, then, once they are
+/// durable, the L2 tables that rely on them, then L1; references are dropped only when nothing on disk names the clusters any more. So a crash
+/// leaks clusters but never leaves one in use uncounted. What is written is the state of one moment; changes made meanwhile go with the next round.
+/// </summary>
+internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTable refcounts, ClusterAllocator allocator, HeaderFields header)
+{
+    private const int Parallel = 32;
+    private const int MaxFreed = 16384;
+
+    private readonly LoopMutex _mutex = new();
+    private List<FreedClusters> _freed = [];
+
+    /// <summary>With lazy reference counts the image is marked dirty, and counts need not be written before what relies on them.</summary>
+    internal bool IsLazy { get; set; }
+
+    /// <summary>Called for ranges of the file that are free now; null to keep the space.</summary>
+    internal Func<long, long, IoTask>? Discard { get; set; }
+
+    /// <summary>True while a flush must do more than flush the file.</summary>
+    internal bool IsDirty => _mutex.IsHeld || map.Tables.DirtyCount > 0 || map.L1.IsDirty || header.IsMapDirty || _freed.Count > 0
+        || (!IsLazy && (refcounts.Blocks.DirtyCount > 0 || refcounts.Table.IsDirty || header.IsRefcountTableDirty));
+
+    /// <summary>True when writers should have tables written before they change more.</summary>
+    internal bool IsUrgent => map.Tables.WantsWriteBack || refcounts.Blocks.WantsWriteBack || _freed.Count > MaxFreed;
+
+    /// <summary>Drops a reference of clusters in the next round, after the tables that named them.</summary>
+    internal void Free(long first, long count, bool discard)
+    {
+        if (_freed.Count > 0 && _freed[^1] is { } last && last.Discard == discard && last.First + last.Count == first)
+        {
+            _freed[^1] = last with { Count = last.Count + count };
+            return;
+        }
+
+        _freed.Add(new FreedClusters(first, count, discard));
+    }
+
+    /// <summary>Writes all tables as they are now. Durable after a flush of the file.</summary>
+    /// <param name="withCounts">True to write reference counts even when they are lazy.</param>
+    internal async IoTask WriteAsync(bool withCounts = false)
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            await WriteRoundAsync(withCounts || !IsLazy || refcounts.Blocks.WantsWriteBack || header.IsRefcountTableDirty);
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>The same, until nothing is left: freed clusters change counts once more.</summary>
+    internal async IoTask WriteAllAsync()
+    {
+        await WriteAsync(withCounts: true);
+        await WriteAsync(withCounts: true);
+    }
+
+    private async IoTask WriteRoundAsync(bool counts)
+    {
+        // One moment: no await until everything that belongs together has been taken.
+        var round = new Round(map, refcounts, header, counts) { Freed = _freed };
+        _freed = [];
+        try
+        {
+            await round.WriteCountsAsync(file, isBarrierNeeded: !IsLazy);
+            await round.WriteMapAsync(file);
+            if (round.Freed.Count > 0)
+            {
+                if (!IsLazy)
+                {
+                    await file.FlushAsync();
+                }
+
+                List<FreedClusters> freed = round.Freed;
+                round.Freed = [];
+                await allocator.DropAsync(freed, Discard);
+            }
+        }
+        catch
+        {
+            round.PutBack();
+            _freed.InsertRange(0, round.Freed);
+            throw;
+        }
+    }
+
+    /// <summary>The tables that one round writes.</summary>
+    private sealed class Round(ClusterMap map, RefcountTable refcounts, HeaderFields header, bool counts)
+    {
+        private readonly PagedTable _l1 = map.L1;
+        private readonly PagedTable _table = refcounts.Table;
+        private byte[]? _tableFields = counts ? header.TakeRefcountTable() : null;
+        private byte[]? _mapFields = header.TakeMap();
+        private List<CachedTable> _countPieces = counts ? refcounts.Blocks.BeginWriting() : [];
+        private List<(long Offset, byte[] Bytes)> _tableParts = counts ? refcounts.Table.TakeDirty() : [];
+        private List<CachedTable> _mapPieces = map.Tables.BeginWriting();
+        private List<(long Offset, byte[] Bytes)> _l1Parts = map.L1.TakeDirty();
+
+        internal List<FreedClusters> Freed { get; set; } = [];
+
+        internal async IoTask WriteCountsAsync(HostFile file, bool isBarrierNeeded)
+        {
+            if (_countPieces.Count == 0 && _tableParts.Count == 0)
+            {
+                return;
+            }
+
+            await WritePiecesAsync(file, _countPieces);
+            refcounts.Blocks.EndWriting(_countPieces, written: true);
+            _countPieces = [];
+            await WritePartsAsync(file, _tableParts);
+            _tableParts = [];
+            if (_tableFields is not null)
+            {
+                // The header must not name the new table before it is there, nor may anything rely on counts that only the new one has.
+                await file.FlushAsync();
+                await file.WriteBytesAsync(RefcountTableField, _tableFields);
+                _tableFields = null;
+            }
+
+            if (isBarrierNeeded && (_mapPieces.Count > 0 || _l1Parts.Count > 0 || _mapFields is not null))
+            {
+                await file.FlushAsync();
+            }
+        }
+
+        internal async IoTask WriteMapAsync(HostFile file)
+        {
+            await WritePiecesAsync(file, _mapPieces);
+            map.Tables.EndWriting(_mapPieces, written: true);
+            _mapPieces = [];
+            await WritePartsAsync(file, _l1Parts);
+            _l1Parts = [];
+            if (_mapFields is not null)
+            {
+                await file.FlushAsync();
+                await file.WriteBytesAsync(SizeField, _mapFields);
+                _mapFields = null;
+            }
+        }
+
+        internal void PutBack()
+        {
+            refcounts.Blocks.EndWriting(_countPieces, written: false);
+            _table.PutBack(_tableParts);
+            map.Tables.EndWriting(_mapPieces, written: false);
+            _l1.PutBack(_l1Parts);
+            header.PutBack(_tableFields, _mapFields);
+        }
+
+        private static async IoTask WritePartsAsync(HostFile file, List<(long Offset, byte[] Bytes)> parts)
+        {
+            foreach ((long offset, byte[] bytes) in parts)
+            {
+                await file.WriteBytesAsync(offset, bytes);
+            }
+        }
+
+        private static async IoTask WritePiecesAsync(HostFile file, List<CachedTable> pieces)
+        {
+            var batch = new TaskBatch(Parallel);
+            foreach (CachedTable piece in pieces)
+            {
+                if (batch.IsFull)
+                {
+                    await batch.WaitOneAsync();
+                }
+
+                batch.Add(file.WriteAsync(piece.Offset, piece.WritingData));
+            }
+
+            await batch.WaitAllAsync();
+        }
+    }
+}

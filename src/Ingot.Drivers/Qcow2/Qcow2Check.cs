@@ -1,0 +1,249 @@
+using System.Buffers.Binary;
+using Ingot.Io;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>
+/// Checks an image: counts what is used, compares with the reference counts on disk, looks at the copied flags, and repairs on request. Messages are
+/// those of qemu-img check. No other request may be in flight.
+/// </summary>
+internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
+{
+    private readonly Qcow2Geometry _geometry = image.Geometry;
+    private readonly Action<string> _report = report ?? (_ => { });
+    private bool _mustRebuild;
+
+    internal async IoTask<Qcow2CheckResult> RunAsync(Qcow2Repair repair)
+    {
+        if (image.IsWritable)
+        {
+            await image.Tables.WriteAllAsync();
+        }
+
+        Qcow2CheckResult result = NewResult();
+        var counter = new ReferenceCounter(image, result, _report);
+        await counter.CountAsync();
+        ReferenceMap withoutRefcounts = repair == Qcow2Repair.All ? await CountAgainAsync() : counter.References;
+        CountRefcountStructure(counter);
+        await CompareAsync(counter.References, result, repair);
+        if (_mustRebuild && repair == Qcow2Repair.All)
+        {
+            _report("Rebuilding refcount structure");
+            long used = await new RefcountRebuild(image, withoutRefcounts).RunAsync();
+            result.CorruptionsFixed += result.Corruptions;
+            result.LeaksFixed += result.Leaks;
+            result.Corruptions = result.Leaks = 0;
+            result.ImageEndOffset = used;
+            await RecountAsync(result);
+        }
+
+        await CheckCopiedAsync(result, repair);
+        if (repair != Qcow2Repair.None)
+        {
+            await FinishRepairAsync(result);
+        }
+
+        return result;
+    }
+
+    private Qcow2CheckResult NewResult() => new() { TotalClusters = _geometry.ClustersFor(image.Length) };
+
+    // A rebuild drops the old table and blocks, so it needs the counts without them; silently, errors have been told.
+    private async IoTask<ReferenceMap> CountAgainAsync()
+    {
+        var counter = new ReferenceCounter(image, NewResult(), _ => { });
+        await counter.CountAsync();
+        return counter.References;
+    }
+
+    // Errors of the tables themselves are still there after a rebuild.
+    private async IoTask RecountAsync(Qcow2CheckResult result)
+    {
+        Qcow2CheckResult again = NewResult();
+        await new ReferenceCounter(image, again, _ => { }).CountAsync();
+        result.Corruptions += again.Corruptions;
+        result.CorruptionsFixed -= again.Corruptions;
+    }
+
+    private void CountRefcountStructure(ReferenceCounter counter)
+    {
+        PagedTable table = image.Refcounts.Table;
+        counter.Count(table.Offset, table.Count * 8L);
+        for (int index = 0; index < table.Count; index++)
+        {
+            ulong entry = table[index];
+            long offset = (long)(entry & OffsetMask);
+            if (entry == 0)
+            {
+                continue;
+            }
+
+            if ((entry & ~OffsetMask) != 0 || _geometry.InCluster(offset) != 0)
+            {
+                counter.Corrupt($"ERROR refcount block {index} is not cluster aligned; refcount table entry corrupted");
+                _mustRebuild = true;
+            }
+            else if (_geometry.ClusterOf(offset) >= _geometry.ClustersFor(image.File.Length))
+            {
+                counter.Corrupt($"ERROR refcount block {index} is outside image");
+                _mustRebuild = true;
+            }
+            else
+            {
+                counter.Count(offset, _geometry.ClusterLength);
+                if (counter.References[_geometry.ClusterOf(offset)] != 1)
+                {
+                    counter.Corrupt($"ERROR refcount block {index} refcount={counter.References[_geometry.ClusterOf(offset)]}");
+                    _mustRebuild = true;
+                }
+            }
+        }
+    }
+
+    private async IoTask CompareAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair)
+    {
+        long end = Math.Max(_geometry.ClustersFor(image.File.Length), references.End);
+        for (long cluster = 0; cluster < end; cluster++)
+        {
+            ulong used = references[cluster];
+            if (!image.Refcounts.TryGet(cluster, out ulong counted))
+            {
+                counted = await ReadCountAsync(cluster, result);
+            }
+
+            if (used != 0 || counted != 0)
+            {
+                result.ImageEndOffset = (cluster + 1) << _geometry.ClusterBits;
+            }
+
+            if (used == counted)
+            {
+                continue;
+            }
+
+            bool isLeak = counted > used;
+            bool canRepair = counted != 0 && !_mustRebuild && used <= _geometry.MaxRefcount
+                && (isLeak ? repair != Qcow2Repair.None : repair == Qcow2Repair.All);
+            _mustRebuild |= counted == 0;
+            _report($"{(canRepair ? "Repairing" : isLeak ? "Leaked" : "ERROR")} cluster {cluster} refcount={counted} reference={used}");
+            if (canRepair)
+            {
+                await image.Refcounts.SetAsync(cluster, used);
+            }
+
+            Note(result, isLeak, canRepair);
+            if (canRepair && image.Refcounts.Blocks.WantsWriteBack)
+            {
+                await image.Tables.WriteAsync(withCounts: true);
+            }
+        }
+    }
+
+    // A block that is nowhere or can't be read counts nothing; the rest of the check goes on.
+    private async IoTask<ulong> ReadCountAsync(long cluster, Qcow2CheckResult result)
+    {
+        try
+        {
+            return await image.Refcounts.GetAsync(cluster);
+        }
+        catch (IOException e)
+        {
+            result.CheckErrors++;
+            _report($"Can't get refcount for cluster {cluster}: {e.Message}");
+            return 0;
+        }
+    }
+
+    private static void Note(Qcow2CheckResult result, bool isLeak, bool isFixed)
+    {
+        switch (isLeak, isFixed)
+        {
+            case (true, true):
+                result.LeaksFixed++;
+                break;
+            case (true, false):
+                result.Leaks++;
+                break;
+            case (false, true):
+                result.CorruptionsFixed++;
+                break;
+            default:
+                result.Corruptions++;
+                break;
+        }
+    }
+
+    private async IoTask CheckCopiedAsync(Qcow2CheckResult result, Qcow2Repair repair)
+    {
+        using var table = new IoBuffer(_geometry.ClusterLength);
+        for (int index = 0; index < image.Map.L1.Count; index++)
+        {
+            ulong entry = image.Map.L1[index];
+            long offset = (long)(entry & OffsetMask);
+            if (offset == 0 || _geometry.InCluster(offset) != 0)
+            {
+                continue;
+            }
+
+            ulong count = await ReadCountAsync(_geometry.ClusterOf(offset), result);
+            if ((count == 1) != ((entry & CopiedFlag) != 0))
+            {
+                bool repairs = repair == Qcow2Repair.All;
+                _report($"{(repairs ? "Repairing" : "ERROR")} OFLAG_COPIED L2 cluster: l1_index={index} l1_entry={entry:x} refcount={count}");
+                Note(result, isLeak: false, repairs);
+                if (repairs)
+                {
+                    image.Map.L1[index] = entry ^ CopiedFlag;
+                }
+            }
+
+            await image.File.ReadAsync(offset, table.Vector);
+            await CheckCopiedAsync(index, table, result, repair);
+        }
+    }
+
+    private async IoTask CheckCopiedAsync(int l1Index, IoBuffer table, Qcow2CheckResult result, Qcow2Repair repair)
+    {
+        for (int i = 0; i < 1 << _geometry.L2Bits; i++)
+        {
+            ulong entry = BinaryPrimitives.ReadUInt64BigEndian(table.Span[(i * 8)..]);
+            if (image.Map.KindOf(entry) is not (ClusterKind.Data or ClusterKind.ZeroAllocated))
+            {
+                continue;
+            }
+
+            long cluster = _geometry.ClusterOf((long)(entry & OffsetMask));
+            if (!image.Refcounts.TryGet(cluster, out ulong count))
+            {
+                count = await ReadCountAsync(cluster, result);
+            }
+
+            if ((count == 1) == ((entry & CopiedFlag) != 0))
+            {
+                continue;
+            }
+
+            bool repairs = repair == Qcow2Repair.All;
+            _report($"{(repairs ? "Repairing" : "ERROR")} OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={count}");
+            Note(result, isLeak: false, repairs);
+            if (repairs)
+            {
+                long guest = ((long)l1Index << _geometry.L1Shift) + ((long)i << _geometry.ClusterBits);
+                image.Map.SetEntry(await image.Map.GetTableAsync(guest), guest, entry ^ CopiedFlag);
+            }
+        }
+    }
+
+    private async IoTask FinishRepairAsync(Qcow2CheckResult result)
+    {
+        await image.Tables.WriteAllAsync();
+        await image.File.FlushAsync();
+        image.Allocator.Reset();
+        if (result.CheckErrors == 0 && result.Corruptions == 0)
+        {
+            Qcow2Header header = image.Header.Current;
+            await image.Header.ChangeFeaturesAsync(header.Incompatible & ~(IncompatibleFeatures.Dirty | IncompatibleFeatures.Corrupt), header.Compatible, header.Autoclear);
+        }
+    }
+}

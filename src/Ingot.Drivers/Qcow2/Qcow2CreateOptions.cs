@@ -1,0 +1,123 @@
+using System.Numerics;
+using Ingot.Block;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>What a new image is like.</summary>
+internal sealed record Qcow2CreateOptions
+{
+    private const int DefaultClusterLength = 65536;
+
+    internal int Version { get; private init; }
+
+    internal int ClusterBits { get; private init; }
+
+    internal int RefcountOrder { get; private init; }
+
+    internal bool LazyRefcounts { get; private init; }
+
+    internal Qcow2Compression Compression { get; private init; }
+
+    internal Preallocation Preallocation { get; private init; }
+
+    internal string? BackingFile { get; private init; }
+
+    internal string? BackingFormat { get; private init; }
+
+    internal static Qcow2CreateOptions Take(OptionSet options)
+    {
+        RefuseUnsupported(options);
+        int version = (options.TakeWord("compat", "0.10", "1.1", "v2", "v3") ?? options.TakeWord("version", "v2", "v3")) is "0.10" or "v2" ? 2 : 3;
+        long clusterLength = options.TakeSize("cluster_size") ?? DefaultClusterLength;
+        if (!BitOperations.IsPow2(clusterLength) || clusterLength < 1 << MinClusterBits || clusterLength > 1 << MaxClusterBits)
+        {
+            throw new OptionException($"Cluster size must be a power of two between {1 << MinClusterBits} and {1 << (MaxClusterBits - 10)}k");
+        }
+
+        long refcountBits = options.TakeNumber("refcount_bits") ?? 16;
+        if (refcountBits is < 1 or > 64 || !BitOperations.IsPow2(refcountBits))
+        {
+            throw new OptionException("Refcount width must be a power of two and may not exceed 64 bits");
+        }
+
+        var taken = new Qcow2CreateOptions
+        {
+            Version = version,
+            ClusterBits = BitOperations.Log2((ulong)clusterLength),
+            RefcountOrder = BitOperations.Log2((ulong)refcountBits),
+            LazyRefcounts = options.TakeBool("lazy_refcounts") ?? false,
+            Compression = options.TakeWord("compression_type", "zlib", "zstd") == "zstd" ? Qcow2Compression.Zstd : Qcow2Compression.Zlib,
+            Preallocation = options.TakeWord("preallocation", "off", "metadata", "falloc", "full") switch
+            {
+                "metadata" => Preallocation.Metadata,
+                "falloc" => Preallocation.Falloc,
+                "full" => Preallocation.Full,
+                _ => Preallocation.Off,
+            },
+            BackingFile = options.TakeString("backing_file") is { Length: > 0 } backing ? backing : null,
+            BackingFormat = options.TakeString("backing_fmt"),
+        };
+        return taken.Checked();
+    }
+
+    /// <summary>The header of an image with these options that has no tables yet.</summary>
+    internal Qcow2Header ToHeader()
+    {
+        var extensions = new List<HeaderExtension>();
+        if (BackingFile is not null && BackingFormat is not null)
+        {
+            extensions.Add(new HeaderExtension(ExtensionBackingFormat, System.Text.Encoding.UTF8.GetBytes(BackingFormat)));
+        }
+
+        if (Version >= 3)
+        {
+            extensions.Add(new HeaderExtension(ExtensionFeatureNames, FeatureNames.Build()));
+        }
+
+        return new Qcow2Header
+        {
+            Version = Version,
+            ClusterBits = ClusterBits,
+            RefcountOrder = RefcountOrder,
+            HeaderLength = Version >= 3 ? CurrentHeaderLength : Version2HeaderLength,
+            Compatible = LazyRefcounts ? CompatibleLazyRefcounts : 0,
+            Incompatible = Compression == Qcow2Compression.Zlib ? IncompatibleFeatures.None : IncompatibleFeatures.CompressionType,
+            Compression = Compression,
+            BackingFile = BackingFile,
+            BackingFormat = BackingFormat,
+            Extensions = extensions,
+        };
+    }
+
+    private static void RefuseUnsupported(OptionSet options)
+    {
+        if (options.TakeBool("extended_l2") == true)
+        {
+            throw new OptionException("extended_l2=on (subclusters) is not supported yet");
+        }
+
+        if (options.TakeString("data_file") is not null || options.TakeBool("data_file_raw") == true)
+        {
+            throw new OptionException("data_file (external data files) is not supported yet");
+        }
+
+        if (options.TakeBool("encryption") == true || options.Has("encrypt"))
+        {
+            throw new OptionException("Encrypted qcow2 images are not supported");
+        }
+    }
+
+    private Qcow2CreateOptions Checked()
+    {
+        const string Newer = "only supported with compatibility level 1.1 and above (use version=v3 or greater)";
+        return Version < 3 && LazyRefcounts ? throw new OptionException($"Lazy refcounts {Newer}")
+            : Version < 3 && RefcountOrder != 4
+                ? throw new OptionException("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+            : Version < 3 && Compression != Qcow2Compression.Zlib ? throw new OptionException($"Non-zlib compression type is {Newer}")
+            : BackingFormat is not null && BackingFile is null ? throw new OptionException("Backing format cannot be used without backing file")
+            : BackingFile is not null && Preallocation != Preallocation.Off
+                ? throw new OptionException("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+            : this;
+    }
+}

@@ -1,0 +1,106 @@
+using System.Buffers.Binary;
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>Driver "qcow2": versions 2 and 3.</summary>
+public sealed class Qcow2Driver : BlockDriver
+{
+    /// <inheritdoc/>
+    public override string Name => "qcow2";
+
+    /// <inheritdoc/>
+    public override bool SupportsBacking => true;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<(string Name, string Help)> CreateOptions => Qcow2Create.Options;
+
+    /// <inheritdoc/>
+    public override int Probe(ReadOnlySpan<byte> head)
+        => head.Length >= Qcow2Constants.Version2HeaderLength
+            && BinaryPrimitives.ReadUInt32BigEndian(head) == Qcow2Constants.Magic
+            && BinaryPrimitives.ReadUInt32BigEndian(head[4..]) >= 2 ? 100 : 0;
+
+    /// <inheritdoc/>
+    public override async IoTask<BlockNode> OpenAsync(OpenRequest request)
+    {
+        Qcow2Options options = Qcow2Options.Take(request.Options);
+        bool hasBackingOption = request.Options.Has("backing");
+        object? backing = request.Options.TakeReference("backing");
+        ChildNode file = await request.OpenChildAsync("file", request.Flags & ~OpenFlags.NoBacking)
+            ?? throw new OptionException("A block device must be specified for \"file\"");
+        try
+        {
+            return await OpenAsync(request, file, options, backing, hasBackingOption);
+        }
+        catch when (file.IsOwned && request.ProbedFile is null)
+        {
+            await file.CloseAsync();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override IoTask CreateAsync(CreateRequest request) => Qcow2Create.RunAsync(request);
+
+    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, object? backing, bool hasBackingOption)
+    {
+        Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options);
+        bool wantsBacking = (request.Flags & OpenFlags.NoBacking) == 0;
+        if (wantsBacking)
+        {
+            image.Backing = await OpenBackingAsync(request, image, backing, hasBackingOption);
+        }
+
+        var node = new Qcow2Node(request.NodeName, image, request.Flags);
+        bool repairs = request.IsReadWrite && (request.Flags & OpenFlags.Check) == 0 && image.Header.Current.IsDirty;
+        if (repairs)
+        {
+            await RepairDirtyAsync(node);
+        }
+
+        return node;
+    }
+
+    // An image that was not closed has counts that can't be trusted; writing must not begin with them.
+    private static async IoTask RepairDirtyAsync(Qcow2Node node)
+    {
+        Qcow2CheckResult result = await node.CheckAsync(Qcow2Repair.All);
+        if (result.Corruptions > 0 || result.CheckErrors > 0)
+        {
+            if (node.Backing is not null && node.Image.Backing is { } backing)
+            {
+                await backing.CloseAsync();
+            }
+
+            throw new ErrnoException(Errno.EIO, $"Could not repair dirty image '{node.Image.File.FileName}': {result.Corruptions} corruptions and {result.CheckErrors} check errors are left");
+        }
+    }
+
+    private static async IoTask<ChildNode?> OpenBackingAsync(OpenRequest request, Qcow2Image image, object? backing, bool hasBackingOption)
+    {
+        OpenFlags flags = request.Flags & ~(OpenFlags.ReadWrite | OpenFlags.Check | OpenFlags.WriteThrough);
+        if (backing is string { Length: > 0 } or OptionSet { IsEmpty: false })
+        {
+            return await request.Graph.OpenChildAsync(backing, "backing", flags);
+        }
+
+        Qcow2Header header = image.Header.Current;
+        if (hasBackingOption || header.BackingFile is null)
+        {
+            return null;
+        }
+
+        string name = BackingName.Resolve(header.BackingFile, image.File.FileName);
+        try
+        {
+            return new ChildNode(await request.Graph.OpenFileAsync(name, header.BackingFormat, flags), IsOwned: true);
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(e.Errno, $"Could not open backing file of '{image.File.FileName}': {e.Message}", e);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+using Ingot.Block;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>One header extension as it lies in the file.</summary>
+internal sealed record HeaderExtension(uint Type, byte[] Data);
+
+/// <summary>The header of an image with all fields checked, and its extensions.</summary>
+internal sealed record Qcow2Header
+{
+    internal int Version { get; init; } = 3;
+
+    internal string? BackingFile { get; init; }
+
+    internal string? BackingFormat { get; init; }
+
+    internal int ClusterBits { get; init; } = 16;
+
+    internal long Size { get; init; }
+
+    internal int L1Entries { get; init; }
+
+    internal long L1Offset { get; init; }
+
+    internal long RefcountTableOffset { get; init; }
+
+    internal int RefcountTableClusters { get; init; }
+
+    internal int SnapshotCount { get; init; }
+
+    internal long SnapshotsOffset { get; init; }
+
+    internal IncompatibleFeatures Incompatible { get; init; }
+
+    internal ulong Compatible { get; init; }
+
+    internal ulong Autoclear { get; init; }
+
+    internal int RefcountOrder { get; init; } = 4;
+
+    internal int HeaderLength { get; init; } = Qcow2Constants.CurrentHeaderLength;
+
+    internal Qcow2Compression Compression { get; init; }
+
+    /// <summary>Extensions in file order, without the end mark; the backing format and the feature names are among them.</summary>
+    internal IReadOnlyList<HeaderExtension> Extensions { get; init; } = [];
+
+    internal bool LazyRefcounts => (Compatible & Qcow2Constants.CompatibleLazyRefcounts) != 0;
+
+    internal bool IsDirty => (Incompatible & IncompatibleFeatures.Dirty) != 0;
+
+    internal bool IsCorrupt => (Incompatible & IncompatibleFeatures.Corrupt) != 0;
+
+    internal bool HasBitmaps => Extensions.Any(e => e.Type == Qcow2Constants.ExtensionBitmaps);
+
+    internal Qcow2Geometry Geometry => new(Version, ClusterBits, RefcountOrder);
+
+    /// <summary>Refuses what is well formed but can't be served by this driver.</summary>
+    internal void RefuseUnsupported(string fileName)
+    {
+        IncompatibleFeatures unknown = Incompatible & ~IncompatibleFeatures.Known;
+        if (unknown != 0)
+        {
+            throw new ImageFormatException($"Image '{fileName}': Unsupported qcow2 feature(s): {FeatureNames.Describe(this, (ulong)unknown)}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>An open image: its parts, and what concerns all of them (first write, flush, corruption, closing).</summary>
+internal sealed class Qcow2Image
+{
+    private readonly LoopMutex _tableMutex = new();
+    private readonly LoopMutex _firstWriteMutex = new();
+    private readonly Qcow2Options _options;
+
+    private Qcow2Image(HostFile file, Qcow2Header header, OpenFlags flags, Qcow2Options options, PagedTable l1, PagedTable refcountTable, SnapshotTable snapshots)
+    {
+        File = file;
+        Geometry = header.Geometry;
+        Header = new HeaderFields(file, header);
+        IsWritable = (flags & OpenFlags.ReadWrite) != 0;
+        Snapshots = snapshots;
+        _options = options;
+        (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header.Size);
+        Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)), l1);
+        Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable);
+        Allocator = new ClusterAllocator(Geometry, file, Refcounts);
+        Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
+        {
+            IsLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts),
+            Discard = options.PassDiscardRequest ? file.DiscardAsync : null,
+        };
+        Allocator.Retired = (first, count) =>
+        {
+            Header.MoveRefcountTable(Refcounts.Table.Offset, (int)Geometry.ClustersFor(Refcounts.Table.Count * 8L));
+            Tables.Free(first, count, discard: false);
+        };
+    }
+
+    internal HostFile File { get; }
+
+    internal Qcow2Geometry Geometry { get; }
+
+    internal HeaderFields Header { get; }
+
+    internal ClusterMap Map { get; }
+
+    internal RefcountTable Refcounts { get; }
+
+    internal ClusterAllocator Allocator { get; }
+
+    internal MetadataWriter Tables { get; }
+
+    internal SnapshotTable Snapshots { get; }
+
+    /// <summary>Guest ranges in which clusters are being allocated or given up.</summary>
+    internal RangeLock Locks { get; } = new();
+
+    /// <summary>What unallocated clusters read as; null for zeroes.</summary>
+    internal ChildNode? Backing { get; set; }
+
+    internal bool IsWritable { get; }
+
+    /// <summary>True once the image is prepared for changes; before, even a write in place must take the slow path.</summary>
+    internal bool IsModified { get; private set; }
+
+    internal long Length => Header.Current.Size;
+
+    /// <summary>Whether the guest's discards reach the file.</summary>
+    internal bool PassesDiscards => _options.PassDiscardRequest;
+
+    /// <summary>Opens an image without its backing file.</summary>
+    internal static async IoTask<Qcow2Image> OpenAsync(ChildNode child, OpenFlags flags, Qcow2Options options)
+    {
+        var file = new HostFile(child);
+        Qcow2Header header = await ReadHeaderAsync(file);
+        header.RefuseUnsupported(file.FileName);
+        bool writable = (flags & OpenFlags.ReadWrite) != 0;
+        bool checks = (flags & OpenFlags.Check) != 0;
+        if (writable && header.IsCorrupt && !checks)
+        {
+            throw new ErrnoException(Errno.EACCES, $"Image '{file.FileName}' is corrupt; cannot be opened read/write");
+        }
+
+        if (options.LazyRefcounts == true && header.Version < 3)
+        {
+            throw new OptionException("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+        }
+
+        if (header.L1Offset + (header.L1Entries * 8L) > file.Length && !checks)
+        {
+            throw new ImageFormatException($"Image '{file.FileName}' is truncated: its L1 table ends at {header.L1Offset + (header.L1Entries * 8L)}, the file at {file.Length}");
+        }
+
+        PagedTable l1 = await PagedTable.ReadAsync(file, header.L1Offset, header.L1Entries);
+        int refcountEntries = writable || checks ? (header.RefcountTableClusters << header.ClusterBits) / 8 : 0;
+        PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, refcountEntries);
+        SnapshotTable snapshots = await SnapshotTable.ReadAsync(file, header);
+        return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots);
+    }
+
+    /// <summary>Whether a part of the file may hold guest data.</summary>
+    internal bool IsDataRange(long hostOffset, long length)
+        => !_options.OverlapCheck
+            || (hostOffset >= Geometry.ClusterLength
+                && !Overlaps(hostOffset, length, Map.L1.Offset, Map.L1.Count * 8L)
+                && !Overlaps(hostOffset, length, Refcounts.Table.Offset, Refcounts.Table.Count * 8L)
+                && !Overlaps(hostOffset, length, Header.Current.SnapshotsOffset, Snapshots.Length));
+
+    /// <summary>Must come before every change: prepares the image at the first one, and keeps changed tables from piling up.</summary>
+    internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent ? IoTask.Completed : BeginChangeSlowAsync();
+
+    /// <summary>Makes completed writes durable.</summary>
+    internal IoTask FlushAsync() => Tables.IsDirty ? FlushSlowAsync() : File.FlushAsync();
+
+    /// <summary>Waits for the table piece that a mapping needs, and maps.</summary>
+    /// <exception cref="ErrnoException">The tables are corrupt.</exception>
+    internal async IoTask<Mapping> MapAsync(long offset, long length)
+    {
+        Mapping mapping;
+        while (!Map.TryMap(offset, length, out mapping))
+        {
+            await Map.LoadAsync(offset);
+        }
+
+        return mapping.Kind == ClusterKind.Corrupt
+            ? throw await CorruptAsync($"invalid table entry 0x{mapping.Entry:x} for guest offset {offset}")
+            : mapping;
+    }
+
+    /// <summary>Makes sure that there is an L2 table for an offset, and that no snapshot shares it.</summary>
+    internal async IoTask EnsureTableAsync(long offset)
+    {
+        int index = (int)(offset >> Geometry.L1Shift);
+        if ((Map.L1[index] & CopiedFlag) != 0)
+        {
+            return;
+        }
+
+        await _tableMutex.LockAsync();
+        try
+        {
+            if ((Map.L1[index] & CopiedFlag) == 0)
+            {
+                await CreateTableAsync(index);
+            }
+        }
+        finally
+        {
+            _tableMutex.Unlock();
+        }
+    }
+
+    /// <summary>Drops the reference that an L2 entry held.</summary>
+    internal void FreeEntry(ulong entry, bool discard)
+    {
+        switch (Map.KindOf(entry))
+        {
+            case ClusterKind.Data or ClusterKind.ZeroAllocated:
+                Tables.Free(Geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard);
+                break;
+            case ClusterKind.Compressed:
+                long offset = Geometry.CompressedOffset(entry);
+                long first = Geometry.ClusterOf(offset);
+                Tables.Free(first, Geometry.ClusterOf(offset + Geometry.CompressedLength(entry) - 1) - first + 1, discard: false);
+                break;
+        }
+    }
+
+    /// <summary>Marks the image corrupt where that is possible, and makes the exception to throw.</summary>
+    internal async IoTask<ErrnoException> CorruptAsync(string what)
+    {
+        if (IsWritable)
+        {
+            await Header.ChangeFeaturesAsync(Header.Current.Incompatible | IncompatibleFeatures.Corrupt, Header.Current.Compatible, Header.Current.Autoclear);
+        }
+
+        return new ErrnoException(Errno.EIO, $"Image '{File.FileName}' is corrupt: {what}");
+    }
+
+    /// <summary>Writes everything, marks the image clean and closes the children.</summary>
+    internal async IoTask CloseAsync()
+    {
+        try
+        {
+            if (IsModified)
+            {
+                await Tables.WriteAllAsync();
+                await File.FlushAsync();
+                await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~IncompatibleFeatures.Dirty, Header.Current.Compatible, Header.Current.Autoclear);
+            }
+        }
+        finally
+        {
+            Map.Tables.Free();
+            Refcounts.Blocks.Free();
+            await File.CloseAsync();
+            if (Backing is { } backing)
+            {
+                await backing.CloseAsync();
+            }
+        }
+    }
+
+    private static async IoTask<Qcow2Header> ReadHeaderAsync(HostFile file)
+    {
+        byte[] head = await file.ReadBytesAsync(0, (int)Math.Min(file.Length, Qcow2HeaderReader.FixedLength));
+        int cluster = Qcow2HeaderReader.ClusterLength(head, file.FileName);
+        return Qcow2HeaderReader.Parse(await file.ReadBytesAsync(0, (int)Math.Min(file.Length, cluster)), file.FileName);
+    }
+
+    private static bool Overlaps(long offset, long length, long otherOffset, long otherLength) => offset < otherOffset + otherLength && otherOffset < offset + length;
+
+    private async IoTask BeginChangeSlowAsync()
+    {
+        if (!IsModified)
+        {
+            await _firstWriteMutex.LockAsync();
+            try
+            {
+                await PrepareAsync();
+            }
+            finally
+            {
+                _firstWriteMutex.Unlock();
+            }
+        }
+
+        if (Tables.IsUrgent)
+        {
+            await Tables.WriteAsync();
+        }
+    }
+
+    private async IoTask PrepareAsync()
+    {
+        if (IsModified)
+        {
+            return;
+        }
+
+        // Nothing that autoclear bits vouch for (bitmaps) is kept up to date here. Lazy counts are only safe under the dirty bit.
+        IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsLazy ? IncompatibleFeatures.Dirty : 0);
+        await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, autoclear: 0);
+        IsModified = true;
+    }
+
+    private async IoTask FlushSlowAsync()
+    {
+        await Tables.WriteAsync();
+        await File.FlushAsync();
+    }
+
+    private async IoTask CreateTableAsync(int index)
+    {
+        ulong old = Map.L1[index];
+        long oldOffset = (long)(old & OffsetMask);
+        if (Geometry.InCluster(oldOffset) != 0)
+        {
+            throw await CorruptAsync($"L1 entry {index} is 0x{old:x}");
+        }
+
+        ClusterRun run = await Allocator.AllocateAsync(1, exact: true);
+        long offset = run.First << Geometry.ClusterBits;
+        try
+        {
+            Map.Tables.Forget(offset, Geometry.ClusterLength);
+            if (oldOffset != 0)
+            {
+                await CopyTableAsync(oldOffset, offset);
+            }
+            else if (!run.IsFresh)
+            {
+                await File.WriteZeroesAsync(offset, Geometry.ClusterLength);
+            }
+        }
+        catch
+        {
+            await Allocator.UndoAsync(run);
+            throw;
+        }
+
+        Map.L1[index] = (ulong)offset | CopiedFlag;
+        if (oldOffset != 0)
+        {
+            Tables.Free(Geometry.ClusterOf(oldOffset), 1, discard: false);
+        }
+    }
+
+    private async IoTask CopyTableAsync(long from, long to)
+    {
+        using var buffer = new IoBuffer(Geometry.ClusterLength);
+        await File.ReadAsync(from, buffer.Vector);
+        await File.WriteAsync(to, buffer.Vector);
+    }
+}

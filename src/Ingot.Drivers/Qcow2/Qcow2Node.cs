@@ -1,0 +1,214 @@
+using Ingot.Block;
+using Ingot.Io;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>
+/// A qcow2 image. Requests for clusters that are mapped and allocated pass straight through to the file; everything else (tables to load, clusters to
+/// allocate, several runs) is done by coroutines of <see cref="ClusterReader"/>, <see cref="ClusterWriter"/> and <see cref="ClusterEraser"/>.
+/// </summary>
+public sealed class Qcow2Node : BlockNode
+{
+    private readonly Qcow2Image _image;
+    private readonly ClusterReader _reader;
+    private readonly ClusterWriter _writer;
+    private readonly ClusterEraser _eraser;
+    private readonly CompressedWriter _compressor;
+    private readonly bool _writeThrough;
+    private bool _closed;
+
+    internal Qcow2Node(string? nodeName, Qcow2Image image, OpenFlags flags)
+        : base(nodeName)
+    {
+        _image = image;
+        _reader = new ClusterReader(image);
+        _writer = new ClusterWriter(image, _reader);
+        _eraser = new ClusterEraser(image, _reader, _writer);
+        _compressor = new CompressedWriter(image, _reader, _writer);
+        _writeThrough = (flags & OpenFlags.WriteThrough) != 0;
+        Limits = new BlockLimits { OptimalTransfer = image.Geometry.ClusterLength, DiscardAlignment = image.Geometry.ClusterLength };
+    }
+
+    /// <inheritdoc/>
+    public override string DriverName => "qcow2";
+
+    /// <inheritdoc/>
+    public override long Length => _image.Length;
+
+    /// <inheritdoc/>
+    public override BlockLimits Limits { get; }
+
+    /// <inheritdoc/>
+    public override BlockFeatures Features => BlockFeatures.SupportsBacking
+        | (_image.Backing is null ? BlockFeatures.ZeroInitialized : 0)
+        | (_image.IsWritable
+            ? BlockFeatures.Write | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.Resize | (_image.Geometry.Version >= 3 ? BlockFeatures.FastZero : 0)
+            : 0);
+
+    /// <inheritdoc/>
+    public override IEnumerable<(string Role, BlockNode Node)> Children
+        => _image.Backing is { } backing ? [("file", _image.File.Node), ("backing", backing.Node)] : [("file", _image.File.Node)];
+
+    /// <inheritdoc/>
+    public override BlockNode File => _image.File.Node;
+
+    /// <inheritdoc/>
+    public override BlockNode? Backing => _image.Backing?.Node;
+
+    internal Qcow2Image Image => _image;
+
+    /// <summary>Looks for errors in the image's tables.</summary>
+    /// <param name="repair">What to repair.</param>
+    /// <param name="report">Told of every error in a line of text.</param>
+    /// <returns>What was found and repaired.</returns>
+    public IoTask<Qcow2CheckResult> CheckAsync(Qcow2Repair repair = Qcow2Repair.None, Action<string>? report = null) => new Qcow2Check(_image, report).RunAsync(repair);
+
+    /// <inheritdoc/>
+    public override IoTask CloseAsync()
+    {
+        if (_closed)
+        {
+            return IoTask.Completed;
+        }
+
+        _closed = true;
+        return _image.CloseAsync();
+    }
+
+    /// <inheritdoc/>
+    public override async IoTask<ImageInfo> GetInfoAsync()
+    {
+        Qcow2Header header = _image.Header.Current;
+        ImageInfo file = await _image.File.Node.GetInfoAsync();
+        string compression = header.Compression == Qcow2Compression.Zstd ? "zstd" : "zlib";
+        long refcountBits = 1L << header.RefcountOrder;
+        return new ImageInfo
+        {
+            ActualSize = file.ActualSize,
+            ClusterSize = _image.Geometry.ClusterLength,
+            BackingFileName = header.BackingFile,
+            FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.FileName) : null,
+            BackingFormat = header.BackingFormat,
+            IsDirty = header.IsDirty && !_image.IsModified,
+            Specific = header.Version == 2
+                ? [("compat", "0.10"), ("compression-type", compression), ("refcount-bits", refcountBits)]
+                :
+                [
+                    ("compat", "1.1"), ("compression-type", compression), ("lazy-refcounts", header.LazyRefcounts),
+                    ("refcount-bits", refcountBits), ("corrupt", header.IsCorrupt), ("extended-l2", false),
+                ],
+            Snapshots = [.. _image.Snapshots.Snapshots.Select(s => s.Info)],
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override IoTask ReadCore(long offset, IoVector data)
+        => data.Length == 0 ? IoTask.Completed
+            : _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.Length == data.Length && mapping.Kind is not (ClusterKind.Compressed or ClusterKind.Corrupt)
+            ? _reader.ReadMapped(offset, mapping, data)
+            : _reader.ReadAsync(offset, data);
+
+    /// <inheritdoc/>
+    protected override IoTask WriteCore(long offset, IoVector data, WriteFlags flags)
+    {
+        if (_writeThrough)
+        {
+            flags |= WriteFlags.Fua;
+        }
+
+        bool isPlain = _image.IsModified && data.Length > 0 && (flags & WriteFlags.Compressed) == 0 && ((flags & WriteFlags.Fua) == 0 || !_image.Tables.IsDirty);
+        return isPlain && _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.IsWritableInPlace && mapping.Length == data.Length
+            && _image.IsDataRange(mapping.HostOffset, mapping.Length)
+            ? _image.File.WriteAsync(mapping.HostOffset, data, flags)
+            : data.Length == 0 ? IoTask.Completed : WriteSlowAsync(offset, data, flags);
+    }
+
+    /// <inheritdoc/>
+    protected override async IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags)
+    {
+        await _eraser.WriteZeroesAsync(offset, length, flags);
+        if ((flags & ZeroFlags.Fua) != 0 || _writeThrough)
+        {
+            await _image.FlushAsync();
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override IoTask DiscardCore(long offset, long length) => _eraser.DiscardAsync(offset, length);
+
+    /// <inheritdoc/>
+    protected override IoTask FlushCore() => _image.FlushAsync();
+
+    /// <inheritdoc/>
+    protected override async IoTask<Extent> GetExtentCore(long offset, long length)
+    {
+        Mapping mapping = await _image.MapAsync(offset, length);
+        long found = mapping.Length;
+        ExtentFlags flags = mapping.Kind switch
+        {
+            ClusterKind.Data => ExtentFlags.Data | ExtentFlags.Allocated | ExtentFlags.OffsetValid,
+            ClusterKind.Compressed => ExtentFlags.Data | ExtentFlags.Allocated | ExtentFlags.Compressed,
+            ClusterKind.Zero => ExtentFlags.Zero | ExtentFlags.Allocated,
+            ClusterKind.ZeroAllocated => ExtentFlags.Zero | ExtentFlags.Allocated | ExtentFlags.OffsetValid,
+            _ => ExtentFlags.None,
+        };
+        if (mapping.Kind == ClusterKind.Unallocated)
+        {
+            long backed = _image.Backing is { } backing ? backing.Node.Length : 0;
+            if (offset >= backed)
+            {
+                flags = ExtentFlags.Zero;
+            }
+            else
+            {
+                found = Math.Min(found, backed - offset);
+            }
+        }
+        else
+        {
+            found = await ExtendAsync(offset, length, mapping);
+        }
+
+        bool hasHost = (flags & ExtentFlags.OffsetValid) != 0;
+        return new Extent(offset, found, flags, hasHost ? mapping.HostOffset : 0, hasHost ? _image.File.Node : null);
+    }
+
+    /// <inheritdoc/>
+    protected override IoTask ResizeCore(long length, Preallocation preallocation) => new Qcow2Resize(_image, _writer, _eraser).RunAsync(length, preallocation);
+
+    // A mapping ends where the cache does; goes on while the next one says the same.
+    private async IoTask<long> ExtendAsync(long offset, long length, Mapping mapping)
+    {
+        long found = mapping.Length;
+        while (found < length)
+        {
+            Mapping next = await _image.MapAsync(offset + found, length - found);
+            bool joins = next.Kind == mapping.Kind && (mapping.HostOffset == 0 || next.HostOffset == mapping.HostOffset + found);
+            if (!joins)
+            {
+                break;
+            }
+
+            found += next.Length;
+        }
+
+        return found;
+    }
+
+    private async IoTask WriteSlowAsync(long offset, IoVector data, WriteFlags flags)
+    {
+        if ((flags & WriteFlags.Compressed) != 0)
+        {
+            await _compressor.WriteAsync(offset, data);
+        }
+        else
+        {
+            await _writer.WriteAsync(offset, data);
+        }
+
+        if ((flags & WriteFlags.Fua) != 0)
+        {
+            await _image.FlushAsync();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+using Ingot.Block;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>What the user may say about an image when opening it.</summary>
+internal sealed record Qcow2Options
+{
+    private const long MaxDefaultL2Cache = 32 << 20;
+    private const int MinRefcountCacheClusters = 4;
+
+    /// <summary>Overrides what the image says; null to follow it.</summary>
+    internal bool? LazyRefcounts { get; init; }
+
+    /// <summary>Whether clusters that the guest discards are discarded in the file.</summary>
+    internal bool PassDiscardRequest { get; init; } = true;
+
+    /// <summary>Whether writes to where header and tables lie are refused.</summary>
+    internal bool OverlapCheck { get; init; } = true;
+
+    internal long? CacheSize { get; init; }
+
+    internal long? L2CacheSize { get; init; }
+
+    internal long? RefcountCacheSize { get; init; }
+
+    internal static Qcow2Options Take(OptionSet options)
+    {
+        var taken = new Qcow2Options
+        {
+            LazyRefcounts = options.TakeBool("lazy-refcounts"),
+            PassDiscardRequest = options.TakeBool("pass-discard-request") ?? true,
+            OverlapCheck = (options.TakeWord("overlap-check", "none", "constant", "cached", "all") ?? "cached") != "none",
+            CacheSize = options.TakeSize("cache-size"),
+            L2CacheSize = options.TakeSize("l2-cache-size"),
+            RefcountCacheSize = options.TakeSize("refcount-cache-size"),
+        };
+
+        // Accepted for the sake of existing command lines: pieces of tables have one size here, and unused ones go by themselves.
+        options.TakeSize("l2-cache-entry-size");
+        options.TakeNumber("cache-clean-interval", 0);
+        options.TakeBool("pass-discard-snapshot");
+        options.TakeBool("pass-discard-other");
+        return taken.CacheSize is { } all && (taken.L2CacheSize > all || taken.RefcountCacheSize > all)
+            ? throw new OptionException("l2-cache-size and refcount-cache-size may not exceed cache-size")
+            : taken.CacheSize is not null && taken.L2CacheSize is not null && taken.RefcountCacheSize is not null
+                ? throw new OptionException("cache-size, l2-cache-size and refcount-cache-size may not be set at the same time")
+                : taken;
+    }
+
+    /// <summary>Bytes for L2 tables and for refcount blocks. Memory is taken as it is needed.</summary>
+    internal (long L2, long Refcount) CacheSizes(Qcow2Geometry geometry, long imageSize)
+    {
+        long all = geometry.ClustersFor(imageSize) * 8;
+        long leastRefcount = MinRefcountCacheClusters * (long)geometry.ClusterLength;
+        if (CacheSize is not { } sum)
+        {
+            return (Math.Min(L2CacheSize ?? MaxDefaultL2Cache, all), RefcountCacheSize ?? leastRefcount);
+        }
+
+        return L2CacheSize is { } l2 ? (l2, sum - l2)
+            : RefcountCacheSize is { } refcount ? (sum - refcount, refcount)
+            : all >= sum ? (Math.Max(0, sum - leastRefcount), Math.Min(sum, leastRefcount))
+            : (all, sum - all);
+    }
+}

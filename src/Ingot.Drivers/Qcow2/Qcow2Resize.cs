@@ -1,0 +1,180 @@
+using Ingot.Block;
+using Ingot.Io;
+using Ingot.Linux;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>Changes the virtual size. No other request may be in flight.</summary>
+internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, ClusterEraser eraser)
+{
+    private readonly Qcow2Geometry _geometry = image.Geometry;
+
+    internal async IoTask RunAsync(long length, Preallocation preallocation)
+    {
+        Qcow2Header header = image.Header.Current;
+        if (length < 0 || length > long.MaxValue - _geometry.ClusterLength || _geometry.L1EntriesFor(length) > MaxL1Bytes / 8)
+        {
+            throw new ErrnoException(Errno.EFBIG, $"Image '{image.File.FileName}' can't have {length} bytes: clusters of {_geometry.ClusterLength} bytes allow {(MaxL1Bytes / 8L) << Math.Min(_geometry.L1Shift, 40)}");
+        }
+
+        if (header.SnapshotCount > 0 && header.Version < 3)
+        {
+            throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}': can't resize a version 2 image which has snapshots");
+        }
+
+        if (header.HasBitmaps)
+        {
+            throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}': can't resize an image which has bitmaps");
+        }
+
+        await image.BeginChangeAsync();
+        if (length < header.Size)
+        {
+            await ShrinkAsync(length, preallocation);
+        }
+        else
+        {
+            await GrowAsync(header.Size, length);
+            await PreallocateAsync(header.Size, length, preallocation);
+        }
+
+        await image.FlushAsync();
+    }
+
+    private async IoTask ShrinkAsync(long length, Preallocation preallocation)
+    {
+        if (preallocation != Preallocation.Off)
+        {
+            throw new OptionException("Preallocation can't be used for shrinking an image");
+        }
+
+        long first = _geometry.AlignUp(length);
+        await eraser.DropAsync(first, _geometry.AlignUp(image.Length));
+
+        // A later growth must not bring back what the last cluster had behind the new end.
+        if (length < first && first <= _geometry.AlignUp(image.Length))
+        {
+            await eraser.WriteZeroesAsync(length, Math.Min(first, image.Length) - length, ZeroFlags.None);
+        }
+
+        DropTables((int)_geometry.L1EntriesFor(length));
+        image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
+        await image.Tables.WriteAllAsync();
+        await image.File.FlushAsync();
+        await TrimFileAsync();
+    }
+
+    // The L1 table keeps its length: entries that are zero harm nobody, and the image may grow again.
+    private void DropTables(int firstIndex)
+    {
+        for (int index = firstIndex; index < image.Map.L1.Count; index++)
+        {
+            ulong entry = image.Map.L1[index];
+            if ((entry & OffsetMask) != 0)
+            {
+                image.Map.L1[index] = 0;
+                image.Map.Tables.Forget((long)(entry & OffsetMask), _geometry.ClusterLength);
+                image.Tables.Free(_geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard: true);
+            }
+        }
+    }
+
+    private async IoTask TrimFileAsync()
+    {
+        long used = await image.Allocator.FindUsedLengthAsync();
+        if (used < image.File.Length && (image.File.Node.Features & BlockFeatures.Resize) != 0)
+        {
+            await image.File.ResizeAsync(used);
+        }
+    }
+
+    private async IoTask GrowAsync(long oldLength, long length)
+    {
+        int needed = (int)_geometry.L1EntriesFor(length);
+        PagedTable l1 = image.Map.L1;
+        if (needed > l1.Count)
+        {
+            ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(needed * 8L), exact: true);
+            image.Map.L1 = l1.Moved(run.First << _geometry.ClusterBits, needed);
+            if (l1.Count > 0)
+            {
+                image.Tables.Free(_geometry.ClusterOf(l1.Offset), _geometry.ClustersFor(l1.Count * 8L), discard: false);
+            }
+        }
+
+        image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
+
+        // New bytes read as zeroes, whatever the backing file has there.
+        long backed = Math.Min(image.Backing?.Node.Length ?? 0, length);
+        if (backed > oldLength)
+        {
+            await eraser.WriteZeroesAsync(oldLength, backed - oldLength, ZeroFlags.None);
+        }
+        else if (_geometry.InCluster(oldLength) != 0)
+        {
+            await eraser.WriteZeroesAsync(oldLength, Math.Min(_geometry.AlignUp(oldLength), length) - oldLength, ZeroFlags.None);
+        }
+    }
+
+    private async IoTask PreallocateAsync(long from, long to, Preallocation preallocation)
+    {
+        if (preallocation == Preallocation.Off)
+        {
+            return;
+        }
+
+        long end = _geometry.AlignUp(to);
+        for (long at = _geometry.AlignDown(from); at < end;)
+        {
+            await image.BeginChangeAsync();
+            await image.EnsureTableAsync(at);
+            long tableEnd = Math.Min(end, ((at >> _geometry.L1Shift) + 1) << _geometry.L1Shift);
+            Mapping mapping = await image.MapAsync(at, tableEnd - at);
+            if (mapping.Kind != ClusterKind.Unallocated)
+            {
+                at = _geometry.AlignUp(at + mapping.Length);
+                continue;
+            }
+
+            ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(mapping.Length));
+            await PrepareSpaceAsync(run, preallocation);
+            await writer.LinkAsync(at, run.Count, run.First << _geometry.ClusterBits);
+            at += run.Count << _geometry.ClusterBits;
+        }
+    }
+
+    private async IoTask PrepareSpaceAsync(ClusterRun run, Preallocation preallocation)
+    {
+        long offset = run.First << _geometry.ClusterBits;
+        long length = run.Count << _geometry.ClusterBits;
+        switch (preallocation)
+        {
+            case Preallocation.Full:
+                using (IoBuffer zeroes = IoBuffer.Zeroed((int)Math.Min(length, 1 << 20)))
+                {
+                    for (long done = 0; done < length; done += zeroes.Length)
+                    {
+                        await image.File.WriteAsync(offset + done, zeroes.Slice(0, (int)Math.Min(zeroes.Length, length - done)));
+                    }
+                }
+
+                break;
+            case Preallocation.Falloc:
+                await image.File.WriteZeroesAsync(offset, length);
+                break;
+            default:
+                // The space stays a hole, but it must be inside of the file and read as zeroes.
+                if (!run.IsFresh)
+                {
+                    await image.File.WriteZeroesAsync(offset, length, ZeroFlags.MayUnmap);
+                }
+                else if (image.File.Length < offset + length && (image.File.Node.Features & BlockFeatures.Resize) != 0)
+                {
+                    await image.File.ResizeAsync(offset + length);
+                }
+
+                break;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+using System.Buffers.Binary;
+using Ingot.Io;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>Walks everything in an image that names clusters, and counts who is named how often. Reads table by table, so memory goes to the counts only.</summary>
+internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result, Action<string> report)
+{
+    private const int MaxBitmapDirectory = 64 << 20;
+
+    private readonly Qcow2Geometry _geometry = image.Geometry;
+    private long _nextContiguous;
+
+    internal ReferenceMap References { get; } = new();
+
+    /// <summary>Counts all but refcount table and blocks.</summary>
+    internal async IoTask CountAsync()
+    {
+        Qcow2Header header = image.Header.Current;
+        Count(0, _geometry.ClusterLength);
+        await CountL1Async(header.L1Offset, header.L1Entries, isActive: true);
+        Count(header.SnapshotsOffset, image.Snapshots.Length);
+        foreach (Snapshot snapshot in image.Snapshots.Snapshots)
+        {
+            await CountL1Async(snapshot.L1Offset, snapshot.L1Entries, isActive: false);
+        }
+
+        if ((header.Autoclear & AutoclearBitmaps) != 0
+            && header.Extensions.FirstOrDefault(e => e.Type == ExtensionBitmaps) is { Data.Length: >= 24 } bitmaps)
+        {
+            await CountBitmapsAsync(bitmaps.Data);
+        }
+    }
+
+    /// <summary>Counts the clusters of a range of the file.</summary>
+    /// <returns>False, and an error, when the range does not lie in the file.</returns>
+    internal bool Count(long offset, long length)
+    {
+        if (length <= 0)
+        {
+            return true;
+        }
+
+        // The last cluster may be cut off where nothing was written to its end.
+        if (offset > MaxHostOffset || offset + length - image.File.Length >= _geometry.ClusterLength)
+        {
+            Corrupt($"ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x{offset:x} size 0x{length:x}");
+            return false;
+        }
+
+        long last = _geometry.ClusterOf(offset + length - 1);
+        for (long cluster = _geometry.ClusterOf(offset); cluster <= last; cluster++)
+        {
+            References.Add(cluster);
+        }
+
+        return true;
+    }
+
+    internal void Corrupt(string what)
+    {
+        result.Corruptions++;
+        report(what);
+    }
+
+    private async IoTask CountL1Async(long offset, int entries, bool isActive)
+    {
+        if (!Count(offset, entries * 8L))
+        {
+            return;
+        }
+
+        byte[] l1 = await image.File.ReadBytesAsync(offset, entries * 8);
+        using var table = new IoBuffer(_geometry.ClusterLength);
+        for (int index = 0; index < entries; index++)
+        {
+            ulong entry = BinaryPrimitives.ReadUInt64BigEndian(l1.AsSpan(index * 8));
+            long l2 = (long)(entry & OffsetMask);
+            if (l2 == 0)
+            {
+                continue;
+            }
+
+            if (_geometry.InCluster(l2) != 0)
+            {
+                Corrupt($"ERROR l2_offset={l2:x}: Table is not cluster aligned; L1 entry corrupted");
+                continue;
+            }
+
+            if (Count(l2, _geometry.ClusterLength))
+            {
+                await CountL2Async(l2, table, isActive);
+            }
+        }
+    }
+
+    private async IoTask CountL2Async(long offset, IoBuffer table, bool isActive)
+    {
+        try
+        {
+            await image.File.ReadAsync(offset, table.Vector);
+        }
+        catch (IOException e)
+        {
+            result.CheckErrors++;
+            report($"ERROR: I/O error in check_refcounts_l2: {e.Message}");
+            return;
+        }
+
+        ReadOnlySpan<byte> bytes = table.Span;
+        for (int i = 0; i < bytes.Length; i += 8)
+        {
+            ulong entry = BinaryPrimitives.ReadUInt64BigEndian(bytes[i..]);
+            if (entry != 0)
+            {
+                CountEntry(entry, isActive);
+            }
+        }
+    }
+
+    private void CountEntry(ulong entry, bool isActive)
+    {
+        long host = (long)(entry & OffsetMask);
+        switch (image.Map.KindOf(entry))
+        {
+            case ClusterKind.Compressed:
+                long packed = _geometry.CompressedOffset(entry);
+                if ((entry & CopiedFlag) != 0)
+                {
+                    Corrupt($"ERROR: coffset=0x{packed:x}: copied flag must never be set for compressed clusters");
+                }
+
+                Count(packed, _geometry.CompressedLength(entry));
+                if (isActive)
+                {
+                    result.AllocatedClusters++;
+                    result.CompressedClusters++;
+                    result.FragmentedClusters++;
+                }
+
+                break;
+            case ClusterKind.Data or ClusterKind.ZeroAllocated:
+                Count(host, _geometry.ClusterLength);
+                if (isActive)
+                {
+                    result.AllocatedClusters++;
+                    result.FragmentedClusters += _nextContiguous != 0 && host != _nextContiguous ? 1 : 0;
+                    _nextContiguous = host + _geometry.ClusterLength;
+                }
+
+                break;
+            case ClusterKind.Corrupt:
+                Corrupt($"ERROR offset={host:x}: Cluster is not properly aligned; L2 entry corrupted.");
+                break;
+        }
+    }
+
+    private async IoTask CountBitmapsAsync(byte[] extension)
+    {
+        uint count = BinaryPrimitives.ReadUInt32BigEndian(extension);
+        ulong length = BinaryPrimitives.ReadUInt64BigEndian(extension.AsSpan(8));
+        ulong offset = BinaryPrimitives.ReadUInt64BigEndian(extension.AsSpan(16));
+        if (length > MaxBitmapDirectory || offset > MaxHostOffset || !Count((long)offset, (long)length))
+        {
+            Corrupt($"ERROR: bitmap directory of {length} bytes at 0x{offset:x} is invalid");
+            return;
+        }
+
+        byte[] directory = await image.File.ReadBytesAsync((long)offset, (int)length);
+        for (int at = 0; count > 0 && at + 24 <= directory.Length; count--)
+        {
+            ulong tableOffset = BinaryPrimitives.ReadUInt64BigEndian(directory.AsSpan(at));
+            uint tableEntries = BinaryPrimitives.ReadUInt32BigEndian(directory.AsSpan(at + 8));
+            int nameLength = BinaryPrimitives.ReadUInt16BigEndian(directory.AsSpan(at + 18));
+            uint extraLength = BinaryPrimitives.ReadUInt32BigEndian(directory.AsSpan(at + 20));
+            await CountBitmapAsync(tableOffset, tableEntries);
+            long next = at + ((24L + extraLength + nameLength + 7) & ~7L);
+            at = (int)Math.Min(next, directory.Length);
+        }
+    }
+
+    private async IoTask CountBitmapAsync(ulong offset, uint entries)
+    {
+        if (offset > MaxHostOffset || entries > MaxBitmapDirectory / 8 || !Count((long)offset, entries * 8L))
+        {
+            Corrupt($"ERROR: bitmap table of {entries} entries at 0x{offset:x} is invalid");
+            return;
+        }
+
+        byte[] table = await image.File.ReadBytesAsync((long)offset, (int)entries * 8);
+        for (int i = 0; i < table.Length; i += 8)
+        {
+            long data = (long)(BinaryPrimitives.ReadUInt64BigEndian(table.AsSpan(i)) & OffsetMask);
+            if (data != 0)
+            {
+                Count(data, _geometry.ClusterLength);
+            }
+        }
+    }
+}

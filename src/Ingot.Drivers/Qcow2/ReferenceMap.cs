@@ -1,0 +1,39 @@
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>References to clusters as a check counts them: a byte each where there are any, and more for the few that have many.</summary>
+internal sealed class ReferenceMap
+{
+    private const int ChunkBits = 16;
+
+    private readonly Dictionary<long, byte[]> _chunks = [];
+    private readonly Dictionary<long, long> _many = [];
+
+    /// <summary>One more than the highest cluster that was counted.</summary>
+    internal long End { get; private set; }
+
+    internal ulong this[long cluster]
+        => !_chunks.TryGetValue(cluster >> ChunkBits, out byte[]? chunk) ? 0
+            : chunk[cluster & ((1 << ChunkBits) - 1)] is var count && count < byte.MaxValue ? count
+            : (ulong)_many[cluster];
+
+    internal void Add(long cluster)
+    {
+        if (!_chunks.TryGetValue(cluster >> ChunkBits, out byte[]? chunk))
+        {
+            chunk = new byte[1 << ChunkBits];
+            _chunks.Add(cluster >> ChunkBits, chunk);
+        }
+
+        End = Math.Max(End, cluster + 1);
+        ref byte count = ref chunk[cluster & ((1 << ChunkBits) - 1)];
+        if (count < byte.MaxValue - 1)
+        {
+            count++;
+        }
+        else
+        {
+            _many[cluster] = count == byte.MaxValue ? _many[cluster] + 1 : byte.MaxValue;
+            count = byte.MaxValue;
+        }
+    }
+}

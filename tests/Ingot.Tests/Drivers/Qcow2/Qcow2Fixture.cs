@@ -1,0 +1,54 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Drivers.Qcow2;
+using Ingot.Io;
+using Ingot.Testing;
+
+namespace Ingot.Tests.Drivers.Qcow2;
+
+/// <summary>Images in memory for tests.</summary>
+internal static class Qcow2Fixture
+{
+    internal static OptionSet Options(params (string Name, string Value)[] values)
+    {
+        var options = new OptionSet();
+        foreach ((string name, string value) in values)
+        {
+            options.Set(name, value);
+        }
+
+        return options;
+    }
+
+    internal static IoTask CreateAsync(MemoryDisk disk, long size, params (string Name, string Value)[] options)
+        => Qcow2Create.FormatAsync(new ChildNode(disk, IsOwned: false), size, Qcow2CreateOptions.Take(Options(options)));
+
+    internal static async IoTask<Qcow2Node> OpenAsync(MemoryDisk disk, BlockNode? backing = null, OpenFlags flags = OpenFlags.ReadWrite, Qcow2Options? options = null)
+    {
+        Qcow2Image image = await Qcow2Image.OpenAsync(new ChildNode(disk, IsOwned: false), flags, options ?? new Qcow2Options());
+        image.Backing = backing is null ? null : new ChildNode(backing, IsOwned: false);
+        return new Qcow2Node(null, image, flags);
+    }
+
+    internal static async IoTask<byte[]> ReadAsync(BlockNode node, long offset, int length)
+    {
+        using var buffer = new IoBuffer(Math.Max(1, length));
+        buffer.Vector.Fill(0x99);
+        await node.ReadAsync(offset, buffer.Slice(0, length));
+        return buffer.Span[..length].ToArray();
+    }
+
+    internal static async IoTask WriteAsync(BlockNode node, long offset, byte[] bytes, WriteFlags flags = WriteFlags.None)
+    {
+        using var buffer = new IoBuffer(Math.Max(1, bytes.Length));
+        bytes.CopyTo(buffer.Span);
+        await node.WriteAsync(offset, buffer.Slice(0, bytes.Length), flags);
+    }
+
+    internal static byte[] Pattern(int length, int seed)
+    {
+        var bytes = new byte[length];
+        new Random(seed).NextBytes(bytes);
+        return bytes;
+    }
+}
