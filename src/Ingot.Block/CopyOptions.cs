@@ -1,0 +1,40 @@
+using Ingot.Linux;
+
+namespace Ingot.Block;
+
+/// <summary>How a <see cref="BlockCopier"/> works. All sizes are bytes.</summary>
+public sealed record CopyOptions
+{
+    /// <summary>Requests of data are at most this long.</summary>
+    public const int MaxChunk = 2 << 20;
+
+    /// <summary>Chunks in flight at the same time.</summary>
+    public int Parallel { get; init; } = 8;
+
+    /// <summary>Runs of zeroes of this length and alignment stay holes in the target; 0 looks for none and writes everything.</summary>
+    public int SparseLength { get; init; } = 4096;
+
+    /// <summary>The target reads as zeroes before the copy, so zeroes need not be written.</summary>
+    public bool TargetIsZero { get; init; }
+
+    /// <summary>The target has the source's backing file as its own: only what the source itself decides is copied.</summary>
+    public bool TargetHasBacking { get; init; }
+
+    /// <summary>Store compressed.</summary>
+    public bool Compress { get; init; }
+
+    /// <summary>Start writes as soon as their data is read, even before those of earlier offsets.</summary>
+    public bool OutOfOrder { get; init; }
+
+    /// <summary>Bytes a second; 0 for no limit.</summary>
+    public long BytesPerSecond { get; init; }
+
+    /// <summary>First byte of the source.</summary>
+    public long SourceOffset { get; init; }
+
+    /// <summary>Bytes to copy; negative for all from <see cref="SourceOffset"/> on.</summary>
+    public long Length { get; init; } = -1;
+
+    /// <summary>Called for each 512 bytes that can't be read, with their offset; zeroes take their place. Null fails the copy instead.</summary>
+    public Action<long, ErrnoException>? Salvage { get; init; }
+}

@@ -1,0 +1,55 @@
+using System.Text;
+using Ingot.Drivers;
+using Ingot.Linux;
+
+namespace Ingot.Cli;
+
+/// <summary>What a command needs of the world: the name it was called by, and where to print.</summary>
+/// <param name="program">"qemu-img", "ingot img", or "ingot" for image commands at the top level.</param>
+/// <param name="output">Standard output.</param>
+/// <param name="error">Standard error.</param>
+internal sealed class CommandContext(string program, TextWriter output, TextWriter error)
+{
+    public string Program { get; } = program;
+
+    public TextWriter Out { get; } = output;
+
+    public TextWriter Error { get; } = error;
+
+    /// <summary>True when standard output is a terminal.</summary>
+    public bool IsTerminal { get; init; }
+
+    /// <summary>Set by -q: only errors are printed.</summary>
+    public bool IsQuiet { get; set; }
+
+    /// <summary>The context of this process. Console.Out is avoided: it costs milliseconds at start.</summary>
+    /// <param name="program">The name in messages.</param>
+    /// <returns>The context.</returns>
+    public static CommandContext ForProcess(string program) => new(program, Open(Console.OpenStandardOutput(), false), Open(Console.OpenStandardError(), true))
+    {
+        IsTerminal = Libc.isatty(1) == 1,
+    };
+
+    /// <summary>The same place under another name.</summary>
+    /// <param name="program">The name in messages.</param>
+    /// <returns>The context.</returns>
+    public CommandContext Named(string program) => new(program, Out, Error) { IsTerminal = IsTerminal };
+
+    public void Report(string message) => Error.WriteLine($"{Program}: {message}");
+
+    public void Warn(string message) => Error.WriteLine($"{Program}: warning: {message}");
+
+    /// <summary>Prints a line, unless told to be quiet.</summary>
+    /// <param name="line">The line.</param>
+    public void Print(string line)
+    {
+        if (!IsQuiet)
+        {
+            Out.WriteLine(line);
+        }
+    }
+
+    public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message) };
+
+    private static StreamWriter Open(Stream stream, bool flush) => new(stream, new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
+}

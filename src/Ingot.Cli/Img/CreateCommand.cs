@@ -1,0 +1,145 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Cli;
+
+/// <summary>img create: makes an empty image, or one on top of another.</summary>
+internal static class CreateCommand
+{
+    private const int Sector = 512;
+
+    public static Command Command { get; } = new(
+        "create",
+        "Create and format new image file",
+        ["[-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]]", "[--object OBJDEF] [-u] FILENAME [SIZE[bkKMGTPE]]"],
+        [
+            CommonOptions.Quiet,
+            Option.Value('f', "format", "FMT", "specifies format of the new image, default is raw"),
+            Option.Value('o', "options", "FMT_OPTS", "format-specific options ('-o list' for list)"),
+            Option.Value('b', "backing", "BACKING_FILENAME", "stack new image on top of BACKING_FILENAME\n(for formats which support stacking)"),
+            Option.Value('F', "backing-format", "BACKING_FMT", "specify format of BACKING_FILENAME"),
+            Option.Switch('u', "backing-unsafe", "do not fail if BACKING_FILENAME can not be read"),
+            CommonOptions.Object,
+        ],
+        [
+            ("FILENAME", "image file to create.  It will be overwritten if it exists"),
+            ("SIZE", "image size with optional suffix (powers of 1024)\nSIZE is required unless BACKING_FILENAME is given,\nin which case it will be the size of that image"),
+        ],
+        RunAsync);
+
+    private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
+    {
+        CommonOptions.RefuseObjects(arguments);
+        string format = arguments.Last("format") ?? "raw";
+        IReadOnlyList<string> operands = arguments.Operands;
+        if (CreateOptionText.AsksForHelp(arguments.All("options")))
+        {
+            CreateOptionText.PrintHelp(context.Out, ImageCreation.FindDriver(format));
+            return 0;
+        }
+
+        if (operands.Count == 0)
+        {
+            throw new UsageException("Expecting image file name");
+        }
+
+        if (operands.Count > 2)
+        {
+            throw new UsageException($"Unexpected argument: {operands[2]}");
+        }
+
+        long? size = operands.Count == 2 ? Arguments.ParseSize(operands[1], "image size") : null;
+        try
+        {
+            await CreateAsync(context, arguments, format, operands[0], size);
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(e.Errno, $"{operands[0]}: {e.Message}", e);
+        }
+
+        return 0;
+    }
+
+    private static async IoTask CreateAsync(CommandContext context, Arguments arguments, string format, string fileName, long? size)
+    {
+        BlockDriver driver = ImageCreation.FindDriver(format);
+        OptionSet options = CreateOptionText.Parse(arguments.All("options"));
+        CreateOptionText.Check(driver, options);
+        AddBacking(driver, arguments, options);
+        if (options.TakeSize("size") is { } optionSize)
+        {
+            size = size is null ? optionSize : throw new OptionException("The image size must be specified only once");
+        }
+
+        BlockGraph graph = context.NewGraph();
+        if (options.Peek("backing_file") is { } backing)
+        {
+            size = await CheckBackingAsync(graph, fileName, backing, options.Peek("backing_fmt"), size, arguments.Has("backing-unsafe"));
+        }
+
+        if (size is not { } bytes)
+        {
+            throw new OptionException("Image creation needs a size parameter");
+        }
+
+        context.Print($"Formatting '{fileName}', {CreateOptionText.Describe(driver, options, bytes)}");
+        context.Out.Flush();
+        await ImageCreation.CreateAsync(graph, driver, fileName, bytes, options);
+    }
+
+    private static void AddBacking(BlockDriver driver, Arguments arguments, OptionSet options)
+    {
+        if (arguments.Last("backing") is { } backing)
+        {
+            options.Set("backing_file", driver.SupportsBacking ? backing : throw new OptionException($"Backing file not supported for file format '{driver.Name}'"));
+        }
+
+        if (arguments.Last("backing-format") is { } format)
+        {
+            options.Set("backing_fmt", driver.SupportsBacking ? format : throw new OptionException($"Backing format not supported for file format '{driver.Name}'"));
+        }
+
+        if (options.Has("backing_fmt") && !options.Has("backing_file"))
+        {
+            throw new OptionException("Backing format cannot be used without backing file");
+        }
+    }
+
+    // Opens the backing file to see that it can be used, and how large it is.
+    private static async IoTask<long?> CheckBackingAsync(BlockGraph graph, string fileName, string backing, string? format, long? size, bool isUnsafe)
+    {
+        if (isUnsafe && size is not null)
+        {
+            return size;
+        }
+
+        string full = ImageNames.Resolve(fileName, backing);
+        if (format is null)
+        {
+            throw new OptionException($"Backing file specified without backing format\nDetected format of {await DetectAsync(graph, full)}.");
+        }
+
+        try
+        {
+            BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo);
+            size ??= (node.Length + Sector - 1) / Sector * Sector;
+            await node.CloseAsync();
+            return size;
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(e.Errno, $"{e.Message}\nCould not open backing image.", e);
+        }
+    }
+
+    private static async IoTask<string> DetectAsync(BlockGraph graph, string full)
+    {
+        BlockNode node = await graph.OpenFileAsync(full, null, OpenFlags.NoIo | OpenFlags.NoBacking);
+        string name = node.DriverName;
+        await node.CloseAsync();
+        return name;
+    }
+}

@@ -1,0 +1,105 @@
+using System.Globalization;
+using Ingot.Block;
+using Ingot.Drivers;
+
+namespace Ingot.Cli;
+
+/// <summary>Creation options (-o) as text: read, listed by -o help, and shown by `create` with their defaults.</summary>
+internal static class CreateOptionText
+{
+    // In the order in which `create` shows them; with the type that -o help names, and the default of qcow2.
+    private static readonly (string Name, string Type, string? Default)[] Known =
+    [
+        ("cluster_size", "size", "65536"),
+        ("extended_l2", "bool (on/off)", "off"),
+        ("preallocation", "str", null),
+        ("compression_type", "str", "zlib"),
+        ("size", "size", null),
+        ("compat", "str", null),
+        ("backing_file", "str", null),
+        ("backing_fmt", "str", null),
+        ("data_file", "str", null),
+        ("data_file_raw", "bool (on/off)", null),
+        ("lazy_refcounts", "bool (on/off)", "off"),
+        ("refcount_bits", "num", "16"),
+    ];
+
+    /// <summary>Whether one of the -o arguments only asks for help.</summary>
+    /// <param name="texts">The -o arguments.</param>
+    /// <returns>True when one does.</returns>
+    public static bool AsksForHelp(IEnumerable<string> texts) => texts.SelectMany(KeyValueText.Split).Any(t => t is "help" or "?" or "list");
+
+    /// <summary>Prints what -o help prints.</summary>
+    /// <param name="o">Where to.</param>
+    /// <param name="driver">Whose options.</param>
+    public static void PrintHelp(TextWriter o, BlockDriver driver)
+    {
+        o.WriteLine($"Supported {driver.Name} options:");
+        foreach ((string name, string help) in driver.CreateOptions.OrderBy(c => c.Name, StringComparer.Ordinal))
+        {
+            string head = $"{name}=<{Known.FirstOrDefault(k => k.Name == name).Type ?? "str"}>";
+            o.WriteLine($"  {head,-22} - {help}");
+        }
+    }
+
+    /// <summary>Reads -o arguments; a later one wins.</summary>
+    /// <param name="texts">The -o arguments.</param>
+    /// <returns>The options.</returns>
+    public static OptionSet Parse(IEnumerable<string> texts)
+    {
+        var options = new OptionSet();
+        foreach (string part in texts.SelectMany(KeyValueText.Split))
+        {
+            int equals = part.IndexOf('=');
+            if (equals <= 0)
+            {
+                throw new OptionException($"Invalid options for image creation: expected '=' after '{part}'");
+            }
+
+            options.Set(part[..equals], part[(equals + 1)..]);
+        }
+
+        return options;
+    }
+
+    /// <summary>Refuses a name that the driver does not list.</summary>
+    /// <param name="driver">The driver.</param>
+    /// <param name="options">The options.</param>
+    public static void Check(BlockDriver driver, OptionSet options)
+    {
+        foreach (string name in options.Names)
+        {
+            if (name != "size" && !driver.CreateOptions.Any(c => c.Name == name))
+            {
+                throw new OptionException($"Invalid parameter '{name}'");
+            }
+        }
+    }
+
+    /// <summary>"fmt=qcow2 cluster_size=65536 ...", as `create` shows what it does.</summary>
+    /// <param name="driver">The driver.</param>
+    /// <param name="options">What was given.</param>
+    /// <param name="size">The virtual size.</param>
+    /// <returns>The text.</returns>
+    public static string Describe(BlockDriver driver, OptionSet options, long size)
+    {
+        var parts = new List<string> { $"fmt={driver.Name}" };
+        bool hasDefaults = driver.Name == "qcow2";
+        foreach ((string name, string type, string? standard) in Known)
+        {
+            string? value = name == "size" ? size.ToString(CultureInfo.InvariantCulture) : options.Peek(name) ?? (hasDefaults ? standard : null);
+            if (value is not null)
+            {
+                parts.Add($"{name}={(type == "size" && SizeText.TryParse(value, out long bytes) ? bytes : value)}");
+            }
+        }
+
+        if (driver.Name == "raw")
+        {
+            // The size comes first where no option has a default.
+            parts.Sort(1, parts.Count - 1, Comparer<string>.Create((a, b) => b.StartsWith("size=", StringComparison.Ordinal).CompareTo(a.StartsWith("size=", StringComparison.Ordinal))));
+        }
+
+        return string.Join(' ', parts);
+    }
+}

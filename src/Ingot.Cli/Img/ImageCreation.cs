@@ -1,0 +1,38 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Cli;
+
+/// <summary>Finds drivers for new images and makes them; shared by create, convert and dd.</summary>
+internal static class ImageCreation
+{
+    /// <summary>The driver of a format that images can be created in.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="prefix">What the message starts with: "disk.img: " or nothing.</param>
+    /// <returns>The driver.</returns>
+    public static BlockDriver FindDriver(string format, string prefix = "")
+        => DriverTable.Find(format) ?? throw new OptionException($"{prefix}Unknown file format '{format}'");
+
+    /// <summary>Creates an image, with the file's name in front of what goes wrong.</summary>
+    /// <param name="graph">The way to open the file below.</param>
+    /// <param name="driver">The format.</param>
+    /// <param name="fileName">Where.</param>
+    /// <param name="size">Bytes.</param>
+    /// <param name="options">Creation options; consumed.</param>
+    /// <returns>The task.</returns>
+    public static async IoTask CreateAsync(BlockGraph graph, BlockDriver driver, string fileName, long size, OptionSet options)
+    {
+        try
+        {
+            await driver.CreateAsync(new CreateRequest(graph, fileName, size, options));
+            options.RefuseRest($"format '{driver.Name}'");
+        }
+        catch (ErrnoException e) when (e.Errno == Errno.EFBIG)
+        {
+            string hint = driver.CreateOptions.Any(c => c.Name == "cluster_size") ? " (try using a larger cluster size)" : "";
+            throw new ErrnoException(e.Errno, $"The image size is too large for file format '{driver.Name}'{hint}", e);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Cli;
+
+/// <summary>Opens the images that a command line names.</summary>
+internal static class ImageOpener
+{
+    /// <summary>Opens an image as the common options say (-f, --image-opts, -U).</summary>
+    /// <param name="graph">Where named nodes go.</param>
+    /// <param name="arguments">The command line.</param>
+    /// <param name="name">The operand.</param>
+    /// <param name="flags">How to open.</param>
+    /// <param name="format">The option that gives the format.</param>
+    /// <returns>The node; owned by the caller.</returns>
+    public static IoTask<BlockNode> OpenAsync(BlockGraph graph, Arguments arguments, string name, OpenFlags flags, string format = "format")
+    {
+        CommonOptions.RefuseObjects(arguments);
+        bool imageOpts = arguments.Has("image-opts");
+        if (imageOpts && arguments.Has(format))
+        {
+            throw new UsageException("--image-opts and --format are mutually exclusive") { HasHint = false };
+        }
+
+        return OpenAsync(graph, name, imageOpts, arguments.Last(format), arguments.Has("force-share") ? flags | OpenFlags.ForceShare : flags);
+    }
+
+    /// <summary>Opens an image by name or by options.</summary>
+    /// <param name="graph">Where named nodes go.</param>
+    /// <param name="name">A file name, or options.</param>
+    /// <param name="isOptions">True for options.</param>
+    /// <param name="format">The format of a file name; null to probe.</param>
+    /// <param name="flags">How to open.</param>
+    /// <returns>The node; owned by the caller.</returns>
+    public static async IoTask<BlockNode> OpenAsync(BlockGraph graph, string name, bool isOptions, string? format, OpenFlags flags)
+    {
+        try
+        {
+            return isOptions
+                ? await graph.OpenAsync(name.StartsWith('{') ? JsonText.Parse(name, "--image-opts") : KeyValueText.Parse(name), flags)
+                : await graph.OpenFileAsync(name, format, flags);
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(e.Errno, $"Could not open '{name}': {e.Message}", e);
+        }
+    }
+
+    /// <summary>The flags of a cache mode.</summary>
+    /// <param name="mode">The mode; null for the default given.</param>
+    /// <param name="fallback">The default.</param>
+    /// <param name="what">Whose mode it is, for the message: "cache".</param>
+    /// <returns>The flags.</returns>
+    public static OpenFlags CacheFlags(string? mode, string fallback, string what) => (mode ?? fallback) switch
+    {
+        "none" or "off" => OpenFlags.Direct,
+        "writeback" => OpenFlags.None,
+        "writethrough" => OpenFlags.WriteThrough,
+        "directsync" => OpenFlags.Direct | OpenFlags.WriteThrough,
+        "unsafe" => OpenFlags.NoFlush,
+        _ => throw new UsageException($"Invalid {what} option: {mode}") { HasHint = false },
+    };
+}

@@ -1,0 +1,98 @@
+using Ingot.Block;
+
+namespace Ingot.Cli;
+
+/// <summary>Prints facts as JSON, with the keys and in the order of QEMU's tools.</summary>
+internal static class InfoJson
+{
+    public static void Print(JsonPrinter json, NodeFacts facts)
+    {
+        ImageInfo info = facts.Info;
+        json.BeginObject();
+        PrintChildren(json, facts.Children);
+        Optional(json, "backing-filename-format", info.BackingFormat);
+        PrintSnapshots(json, info.Snapshots);
+        json.Member("virtual-size", facts.Length);
+        json.Member("filename", facts.FileName);
+        Optional(json, "cluster-size", info.ClusterSize);
+        json.Member("format", facts.Driver);
+        Optional(json, "actual-size", facts.ActualSize);
+        PrintSpecific(json, facts);
+        Optional(json, "full-backing-filename", info.FullBackingFileName);
+        Optional(json, "encrypted", info.IsEncrypted ? true : null);
+        Optional(json, "backing-filename", info.BackingFileName);
+        json.Member("dirty-flag", info.IsDirty);
+        json.EndObject();
+    }
+
+    private static void PrintChildren(JsonPrinter json, IReadOnlyList<(string Role, NodeFacts Facts)> children)
+    {
+        json.Name("children");
+        json.BeginArray();
+        foreach ((string role, NodeFacts child) in children)
+        {
+            json.BeginObject();
+            json.Member("name", role);
+            json.Name("info");
+            Print(json, child);
+            json.EndObject();
+        }
+
+        json.EndArray();
+    }
+
+    private static void PrintSnapshots(JsonPrinter json, IReadOnlyList<SnapshotInfo> snapshots)
+    {
+        if (snapshots.Count == 0)
+        {
+            return;
+        }
+
+        json.Name("snapshots");
+        json.BeginArray();
+        foreach (SnapshotInfo s in snapshots)
+        {
+            json.BeginObject();
+            Optional(json, "icount", s.InstructionCount);
+            json.Member("vm-clock-nsec", s.VmClockNanoseconds % 1_000_000_000);
+            json.Member("name", s.Name);
+            json.Member("date-sec", s.DateSeconds);
+            json.Member("date-nsec", s.DateNanoseconds);
+            json.Member("vm-clock-sec", s.VmClockNanoseconds / 1_000_000_000);
+            json.Member("id", s.Id);
+            json.Member("vm-state-size", s.VmStateSize);
+            json.EndObject();
+        }
+
+        json.EndArray();
+    }
+
+    private static void PrintSpecific(JsonPrinter json, NodeFacts facts)
+    {
+        if (facts.Specific is not { } specific)
+        {
+            return;
+        }
+
+        json.Name("format-specific");
+        json.BeginObject();
+        json.Member("type", facts.Driver);
+        json.Name("data");
+        json.BeginObject();
+        foreach ((string key, object value) in specific)
+        {
+            json.Member(key, value);
+        }
+
+        json.EndObject();
+        json.EndObject();
+    }
+
+    private static void Optional(JsonPrinter json, string name, object? value)
+    {
+        if (value is not null)
+        {
+            json.Member(name, value);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+using Ingot.Block;
+using Ingot.Io;
+
+namespace Ingot.Cli;
+
+/// <summary>What `info` says about one node and those below it, collected before anything is printed.</summary>
+/// <param name="FileName">The name to open it again.</param>
+/// <param name="Driver">The driver's name.</param>
+/// <param name="Length">The virtual size in bytes.</param>
+/// <param name="Info">The driver's facts.</param>
+/// <param name="Children">Without the backing node, whose facts are the image's own.</param>
+internal sealed record NodeFacts(string FileName, string Driver, long Length, ImageInfo Info, IReadOnlyList<(string Role, NodeFacts Facts)> Children)
+{
+    private const int Sector = 512;
+
+    /// <summary>Collects the facts of a node.</summary>
+    /// <param name="node">The node.</param>
+    /// <param name="fileName">The name that the user gave, or null.</param>
+    /// <returns>The facts.</returns>
+    public static async IoTask<NodeFacts> CollectAsync(BlockNode node, string? fileName)
+    {
+        ImageInfo info = await node.GetInfoAsync();
+        var children = new List<(string, NodeFacts)>();
+        foreach ((string role, BlockNode child) in node.Children)
+        {
+            if (role != "backing")
+            {
+                children.Add((role, await CollectAsync(child, null)));
+            }
+        }
+
+        long length = (node.Length + Sector - 1) / Sector * Sector;
+        return new NodeFacts(fileName ?? node.FileName, node.DriverName, node.File is null ? node.Length : length, info, children);
+    }
+
+    /// <summary>What the image takes on its host, or null.</summary>
+    public long? ActualSize => Info.ActualSize ?? (Children.Count > 0 ? Children[0].Facts.ActualSize : null);
+
+    /// <summary>Format-specific facts with a name for their kind; files have empty ones.</summary>
+    public IReadOnlyList<(string Key, object Value)>? Specific => Info.Specific ?? (Driver == "file" ? [] : null);
+}

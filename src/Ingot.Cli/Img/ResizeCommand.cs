@@ -1,0 +1,108 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Cli;
+
+/// <summary>img resize: changes the virtual size of an image.</summary>
+internal static class ResizeCommand
+{
+    private const string ShrinkWarning = "Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an operation, make sure there is no important data there.";
+
+    private const string SizeHelp = "Parameter 'size' expects a non-negative number below 2^64\n"
+        + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.";
+
+    public static Command Command { get; } = new(
+        "resize",
+        "Resize the image to the new size",
+        ["[-f FMT | --image-opts] [--preallocation PREALLOC] [--shrink]", "[--object OBJECTDEF] [-q] FILENAME [+-]SIZE[bkKMGTPE]"],
+        [
+            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts,
+            Option.Switch('\0', "shrink", "allow operation when new size is smaller than original"),
+            Option.Value('\0', "preallocation", "PREALLOC", "specify preallocation type for the new areas"),
+            CommonOptions.Object,
+        ],
+        [
+            ("FILENAME", "image file (specification) to resize"),
+            ("[+-]SIZE[bkKMGTPE]", "new image size or amount by which to shrink/grow,\nwith optional suffix (powers of 1024)"),
+        ],
+        RunAsync)
+    {
+        LastIsOperand = true,
+    };
+
+    private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
+    {
+        if (arguments.Operands.Count != 2)
+        {
+            throw new UsageException("Expecting image file name and size");
+        }
+
+        Preallocation preallocation = ParsePreallocation(arguments.Last("preallocation"));
+        string text = arguments.Operands[1];
+        int sign = text[0] == '+' ? 1 : text[0] == '-' ? -1 : 0;
+        if (!SizeText.TryParse(sign == 0 ? text : text[1..], out long size))
+        {
+            throw new UsageException(SizeHelp) { HasHint = false };
+        }
+
+        BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], OpenFlags.ReadWrite);
+        try
+        {
+            if (!CheckSize(context, arguments, node.Length, ref size, sign, preallocation))
+            {
+                return 1;
+            }
+
+            await node.ResizeAsync(size, preallocation);
+            await node.FlushAsync();
+            context.Print("Image resized.");
+            return 0;
+        }
+        finally
+        {
+            await node.CloseAsync();
+        }
+    }
+
+    private static bool CheckSize(CommandContext context, Arguments arguments, long current, ref long size, int sign, Preallocation preallocation)
+    {
+        if (sign != 0 && size > (sign > 0 ? long.MaxValue - current : current))
+        {
+            size = sign > 0 ? long.MaxValue : 0;
+        }
+        else if (sign != 0)
+        {
+            size = current + (sign * size);
+        }
+
+        if (size <= 0)
+        {
+            throw new OptionException("New image size must be positive");
+        }
+
+        if (size <= current && preallocation != Preallocation.Off)
+        {
+            throw new OptionException("Preallocation can only be used for growing images");
+        }
+
+        if (size < current && !arguments.Has("shrink"))
+        {
+            context.Report("Use the --shrink option to perform a shrink operation.");
+            context.Warn(ShrinkWarning);
+            return false;
+        }
+
+        return true;
+    }
+
+    private static Preallocation ParsePreallocation(string? text) => text switch
+    {
+        null or "off" => Preallocation.Off,
+        "metadata" => Preallocation.Metadata,
+        "falloc" => Preallocation.Falloc,
+        "full" => Preallocation.Full,
+        _ => throw new UsageException($"Invalid preallocation mode '{text}'") { HasHint = false },
+    };
+}
