@@ -29,6 +29,6 @@ internal sealed record Command(
     /// <summary>Engine and polling of the loop that runs the command.</summary>
     public Func<Arguments, EventLoopOptions> LoopOptions { get; init; } = _ => EventLoopOptions.Default;
 
-    /// <summary>True when the last word is an operand even if it starts with a dash: a size to shrink by.</summary>
+    /// <summary>True when a last word such as -1G is an operand: a size to shrink by.</summary>
     public bool LastIsOperand { get; init; }
 }

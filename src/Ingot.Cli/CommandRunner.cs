@@ -39,7 +39,7 @@ internal static class CommandRunner
 
     private static Arguments Parse(Command command, IReadOnlyList<string> words)
     {
-        if (!command.LastIsOperand || words.Count < 2)
+        if (!command.LastIsOperand || words.Count == 0 || words[^1].Length < 2 || words[^1][0] != '-' || !char.IsDigit(words[^1][1]))
         {
             return GetOpt.Parse(command.AllOptions, words);
         }

@@ -31,7 +31,7 @@ internal static class ConvertCommand
         string targetFormat = arguments.Last("target-format") ?? "raw";
         if (CreateOptionText.AsksForHelp(arguments.All("target-options")))
         {
-            CreateOptionText.PrintHelp(context.Out, ImageCreation.FindDriver(targetFormat));
+            CreateOptionText.PrintHelp(context.Out, ImageCreation.FindDriver(targetFormat), arguments.Operands.Count > 1);
             return 0;
         }
 
@@ -71,7 +71,7 @@ internal static class ConvertCommand
             return;
         }
 
-        BlockDriver driver = ImageCreation.FindDriver(plan.TargetFormat ?? "raw");
+        BlockDriver driver = ImageCreation.FindCreator(plan.TargetFormat ?? "raw");
         using NewFile file = await CreateAsync(graph, sources, driver, plan);
         interrupts.LastAct = file.Dispose;
         OpenFlags flags = plan.Backing is null ? plan.TargetFlags | OpenFlags.NoBacking : plan.TargetFlags;

@@ -36,7 +36,7 @@ internal static class CreateCommand
         IReadOnlyList<string> operands = arguments.Operands;
         if (CreateOptionText.AsksForHelp(arguments.All("options")))
         {
-            CreateOptionText.PrintHelp(context.Out, ImageCreation.FindDriver(format));
+            CreateOptionText.PrintHelp(context.Out, ImageCreation.FindDriver(format), operands.Count > 0);
             return 0;
         }
 
@@ -65,7 +65,7 @@ internal static class CreateCommand
 
     private static async IoTask CreateAsync(CommandContext context, Arguments arguments, string format, string fileName, long? size)
     {
-        BlockDriver driver = ImageCreation.FindDriver(format);
+        BlockDriver driver = ImageCreation.FindCreator(format);
         OptionSet options = CreateOptionText.Parse(arguments.All("options"));
         CreateOptionText.Check(driver, options);
         AddBacking(driver, arguments, options);

@@ -32,13 +32,25 @@ internal static class CreateOptionText
     /// <summary>Prints what -o help prints.</summary>
     /// <param name="o">Where to.</param>
     /// <param name="driver">Whose options.</param>
-    public static void PrintHelp(TextWriter o, BlockDriver driver)
+    /// <param name="hasFile">Whether a file is named, so that what its file system can do counts too.</param>
+    public static void PrintHelp(TextWriter o, BlockDriver driver, bool hasFile)
     {
-        o.WriteLine($"Supported {driver.Name} options:");
+        o.WriteLine(hasFile ? "Supported options:" : $"Supported {driver.Name} options:");
         foreach ((string name, string help) in driver.CreateOptions.OrderBy(c => c.Name, StringComparer.Ordinal))
         {
-            string head = $"{name}=<{Known.FirstOrDefault(k => k.Name == name).Type ?? "str"}>";
-            o.WriteLine($"  {head,-22} - {help}");
+            // Raw images leave all but their size to the file below.
+            if (hasFile || driver.Name != "raw" || name == "size")
+            {
+                string head = $"{name}=<{Known.FirstOrDefault(k => k.Name == name).Type ?? "str"}>";
+                o.WriteLine($"  {head,-22} - {help}");
+            }
+        }
+
+        if (!hasFile)
+        {
+            o.WriteLine();
+            o.WriteLine("The protocol level may support further options.");
+            o.WriteLine("Specify the target filename to include those options.");
         }
     }
 

@@ -8,12 +8,16 @@ namespace Ingot.Cli;
 /// <summary>Finds drivers for new images and makes them; shared by create, convert and dd.</summary>
 internal static class ImageCreation
 {
+    /// <summary>The driver of a format.</summary>
+    /// <param name="format">The format.</param>
+    /// <returns>The driver.</returns>
+    public static BlockDriver FindDriver(string format) => DriverTable.Find(format) ?? throw new OptionException($"Unknown file format '{format}'");
+
     /// <summary>The driver of a format that images can be created in.</summary>
     /// <param name="format">The format.</param>
-    /// <param name="prefix">What the message starts with: "disk.img: " or nothing.</param>
     /// <returns>The driver.</returns>
-    public static BlockDriver FindDriver(string format, string prefix = "")
-        => DriverTable.Find(format) ?? throw new OptionException($"{prefix}Unknown file format '{format}'");
+    public static BlockDriver FindCreator(string format)
+        => FindDriver(format) is { CreateOptions.Count: > 0 } driver ? driver : throw new OptionException($"Format driver '{format}' does not support image creation");
 
     /// <summary>Creates an image, with the file's name in front of what goes wrong.</summary>
     /// <param name="graph">The way to open the file below.</param>

@@ -24,7 +24,24 @@ internal static class ImageOpener
             throw new UsageException("--image-opts and --format are mutually exclusive") { HasHint = false };
         }
 
-        return OpenAsync(graph, name, imageOpts, arguments.Last(format), arguments.Has("force-share") ? flags | OpenFlags.ForceShare : flags);
+        flags = arguments.Has("force-share") ? flags | OpenFlags.ForceShare : flags;
+        return imageOpts || arguments.Has(format) || (flags & OpenFlags.ReadWrite) == 0
+            ? OpenAsync(graph, name, imageOpts, arguments.Last(format), flags)
+            : OpenProbedAsync(graph, name, flags);
+    }
+
+    // A guest could write the header of another format into a raw image that is always probed, and so read any file of the host by a backing name.
+    private static async IoTask<BlockNode> OpenProbedAsync(BlockGraph graph, string name, OpenFlags flags)
+    {
+        BlockNode node = await OpenAsync(graph, name, false, null, flags);
+        if (node.DriverName == "raw")
+        {
+            graph.Warn?.Invoke($"WARNING: Image format was not specified for '{name}' and probing guessed raw.\n"
+                + "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n"
+                + "         Specify the 'raw' format explicitly to remove the restrictions.");
+        }
+
+        return node;
     }
 
     /// <summary>Opens an image by name or by options.</summary>

@@ -1,7 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
-using Ingot.Linux;
 
 namespace Ingot.Cli;
 

@@ -1,0 +1,22 @@
+using System.Runtime.InteropServices;
+
+namespace Ingot.Linux;
+
+public static unsafe partial class Libc
+{
+#pragma warning disable CS1591 // The manual page of the same name is the documentation.
+    public const int W_OK = 2, R_OK = 4;
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int access(string pathname, int mode);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int setsid();
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int dup2(int from, int to);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int pipe2(int* fds, int flags);
+#pragma warning restore CS1591
+}
