@@ -10,6 +10,7 @@ public static unsafe partial class Libc
     public const int MSG_CTRUNC = 8, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, MSG_CMSG_CLOEXEC = 0x40000000;
     public const int SHUT_RDWR = 2;
     public const int LOCK_EX = 2;
+    public const uint S_IFIFO = 0x1000;
 
     /// <summary>struct sockaddr_un.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -73,4 +74,16 @@ public static unsafe partial class Libc
     [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
     public static partial int flock_file(int fd, int operation);
 #pragma warning restore CS1591
+
+    /// <summary>Sets O_NONBLOCK, for every process that shares the open file.</summary>
+    /// <param name="fd">The descriptor.</param>
+    /// <exception cref="ErrnoException">The call failed.</exception>
+    public static void SetNonBlocking(int fd)
+    {
+        int flags = fcntl(fd, F_GETFL, 0);
+        if (flags < 0 || ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
+        {
+            throw ErrnoException.ForLastError($"Could not make file descriptor {fd} non-blocking");
+        }
+    }
 }

@@ -23,11 +23,7 @@ public sealed unsafe class UnixSocket : IDisposable
             throw new ErrnoException(Errno.EINVAL, $"File descriptor {descriptor.Value} is not a Unix stream socket");
         }
 
-        int flags = Libc.fcntl(descriptor.Value, Libc.F_GETFL, 0);
-        if (flags < 0 || Libc.fcntl(descriptor.Value, Libc.F_SETFL, flags | Libc.O_NONBLOCK) < 0)
-        {
-            throw ErrnoException.ForLastError($"Could not make file descriptor {descriptor.Value} non-blocking");
-        }
+        Libc.SetNonBlocking(descriptor.Value);
     }
 
     private UnixSocket(FileDescriptor descriptor, string? boundPath)

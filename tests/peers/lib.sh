@@ -17,9 +17,11 @@ export PEERS_DIR PEERS_CACHE
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Where Debian packages come from.
+# Where Debian packages come from: the mirror that this machine's apt uses.
 debian_mirror() {
-    echo "${INGOT_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+    local mirror
+    mirror=${INGOT_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$')}
+    echo "${mirror:?no Debian mirror in apt\'s sources: set INGOT_DEBIAN_MIRROR}"
 }
 
 # with_lock NAME COMMAND...: run COMMAND while holding the lock of piece NAME.
