@@ -66,7 +66,7 @@ public readonly struct IoTask
         }
         else
         {
-            _promise.OnCompleted(_version, new Detached(this));
+            _promise.OnCompleted(_version, Detached.For(this));
         }
     }
 
@@ -126,9 +126,31 @@ public readonly struct IoTask
         public void UnsafeOnCompleted(Action continuation) => OnCompleted(continuation);
     }
 
-    private sealed class Detached(IoTask task) : IoContinuation
+    // Pooled per thread: an export spawns a coroutine for every request.
+    private sealed class Detached : IoContinuation
     {
-        protected internal override void Resume() => Finish(task);
+        [ThreadStatic]
+        private static Detached? _pool;
+
+        private IoTask _task;
+
+        internal static Detached For(IoTask task)
+        {
+            Detached waiter = _pool ?? new Detached();
+            _pool = (Detached?)waiter.Next;
+            waiter.Next = null;
+            waiter._task = task;
+            return waiter;
+        }
+
+        protected internal override void Resume()
+        {
+            IoTask task = _task;
+            _task = default;
+            Next = _pool;
+            _pool = this;
+            Finish(task);
+        }
 
         internal static void Finish(IoTask task)
         {
