@@ -9,6 +9,9 @@ internal sealed record Qcow2CreateOptions
 {
     private const int DefaultClusterLength = 65536;
 
+    // Below this, the header's cluster is left to the backing file's name, as QEMU does.
+    private const int MinClusterBitsForNames = 13;
+
     internal int Version { get; private init; }
 
     internal int ClusterBits { get; private init; }
@@ -70,7 +73,7 @@ internal sealed record Qcow2CreateOptions
             extensions.Add(new HeaderExtension(ExtensionBackingFormat, System.Text.Encoding.UTF8.GetBytes(BackingFormat)));
         }
 
-        if (Version >= 3)
+        if (Version >= 3 && ClusterBits >= MinClusterBitsForNames)
         {
             extensions.Add(new HeaderExtension(ExtensionFeatureNames, FeatureNames.Build()));
         }
