@@ -16,6 +16,7 @@ public sealed unsafe class SharedMapping
         _mapped = mapped;
         _pointer = pointer;
         Length = length;
+        SharedMemoryGuard.Add(start, mapped);
     }
 
     /// <summary>Bytes from <see cref="Pointer"/> on.</summary>
@@ -92,6 +93,7 @@ public sealed unsafe class SharedMapping
     {
         if (--_references == 0)
         {
+            SharedMemoryGuard.Remove(_start);
             _ = Libc.munmap(_start, _mapped);
         }
     }

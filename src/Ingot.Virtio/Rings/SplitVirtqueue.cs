@@ -35,6 +35,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
     private readonly bool _eventIndex;
     private readonly bool _indirect;
     private readonly bool[] _taken;
+    private readonly long _lossesBefore = SharedMemoryGuard.Losses;
     private int _resubmitted;
     private int _hint;
     private ushort _nextAvailable;
@@ -324,7 +325,8 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
 
     private PopResult Break(string defect)
     {
-        Defect = $"Queue {_index}: {defect}";
+        string cause = SharedMemoryGuard.Losses == _lossesBefore ? "" : " (a front-end has shrunk a memory file)";
+        Defect = $"Queue {_index}: {defect}{cause}";
         return PopResult.Broken;
     }
 

@@ -139,7 +139,7 @@ public sealed unsafe class InflightQueue
 
     /// <summary>Notes a chain that was taken from the available ring.</summary>
     /// <param name="head">Its first descriptor, checked.</param>
-    internal void Take(ushort head)
+    public void Take(ushort head)
     {
         _states[head].Counter = _counter++;
         Volatile.Write(ref _states[head].Inflight, 1);
@@ -147,7 +147,7 @@ public sealed unsafe class InflightQueue
 
     /// <summary>Notes a chain that will be in the used ring when the batch is published.</summary>
     /// <param name="head">Its first descriptor, checked.</param>
-    internal void Use(ushort head)
+    public void Use(ushort head)
     {
         _states[head].Next = _head->LastBatchHead;
         Volatile.Write(ref _head->LastBatchHead, head);
@@ -156,7 +156,7 @@ public sealed unsafe class InflightQueue
 
     /// <summary>Notes that the batch has been published.</summary>
     /// <param name="usedIndex">The index of the used ring after it.</param>
-    internal void Publish(ushort usedIndex)
+    public void Publish(ushort usedIndex)
     {
         for (int i = 0; i < _batchCount; i++)
         {
