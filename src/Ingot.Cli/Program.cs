@@ -37,7 +37,7 @@ internal static class Program
                 "qemu-img" => ImageTool.Run(context, words),
                 "qemu-io" => NotHere(context),
                 "qemu-nbd" => NotHere(context),
-                "qemu-storage-daemon" => NotHere(context),
+                "qemu-storage-daemon" => CommandRunner.Run(DaemonCommand.Command, context, words),
                 _ => DispatchWord(context, words),
             };
         }
@@ -55,7 +55,11 @@ internal static class Program
         {
             case "img":
                 return ImageTool.Run(context.Named("ingot img"), rest);
-            case "io" or "nbd" or "storage-daemon" or "serve":
+            case "serve":
+                return CommandRunner.Run(ServeCommand.Command, context.Named("ingot serve"), rest);
+            case "storage-daemon":
+                return CommandRunner.Run(DaemonCommand.Command, context.Named("ingot storage-daemon"), rest);
+            case "io" or "nbd":
                 return NotHere(context.Named($"ingot {word}"));
             case "-h" or "--help" or "help":
                 PrintHelp(context);

@@ -129,6 +129,10 @@ public sealed class BlockGraph
     /// <returns>The node, or null.</returns>
     public BlockNode? Find(string name) => _named.GetValueOrDefault(name);
 
+    /// <summary>Makes a node known by its name, so that others may refer to it.</summary>
+    /// <param name="node">The node; stays the caller's to close, after those that refer to it.</param>
+    public void Add(BlockNode node) => _named.Add(node.Name, node);
+
     /// <summary>Forgets a named node that its owner has closed.</summary>
     /// <param name="node">The node.</param>
     public void Remove(BlockNode node) => _named.Remove(node.Name);

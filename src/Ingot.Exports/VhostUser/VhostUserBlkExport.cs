@@ -26,6 +26,7 @@ public sealed class VhostUserBlkExport : Export
         : base(options.Id, node)
     {
         int blockSize = options.Validate(node);
+        IsWritable = options.Writable;
         _warn = message => warn?.Invoke($"Export '{Id}': {message}");
         _socket = options.Path is not null ? UnixSocket.Listen(options.Path) : new UnixSocket(options.Socket!);
         _handler = new VirtioBlkHandler(node, options.Writable, blockSize, options.QueueCount, options.Serial ?? options.Id);
@@ -41,6 +42,9 @@ public sealed class VhostUserBlkExport : Export
 
     /// <inheritdoc/>
     public override string Type => "vhost-user-blk";
+
+    /// <summary>True when clients may write.</summary>
+    public bool IsWritable { get; }
 
     /// <inheritdoc/>
     public override ExportStatistics Statistics => _workers.Aggregate(new ExportStatistics { IsConnected = _session is not null }, (sum, worker) => worker.Count(sum));

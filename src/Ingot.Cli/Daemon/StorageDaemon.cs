@@ -1,0 +1,150 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Exports;
+using Ingot.Exports.VhostUser;
+using Ingot.Io;
+using Ingot.Linux;
+
+namespace Ingot.Cli;
+
+/// <summary>The nodes, threads and exports of a daemon, by their ids. Lives on the control loop.</summary>
+internal sealed class StorageDaemon(CommandContext context)
+{
+    private readonly BlockGraph _graph = context.NewGraph();
+    private readonly Stack<BlockNode> _nodes = new();
+    private readonly Dictionary<string, EventLoop> _threads = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Export> _exports = new(StringComparer.Ordinal);
+
+    public async IoTask AddNodeAsync(OptionSet options)
+    {
+        if (options.Peek("node-name") is null)
+        {
+            throw new OptionException("'node-name' must be specified for the root node");
+        }
+
+        if (options.Peek("driver") is null)
+        {
+            throw new OptionException("Parameter 'driver' is missing");
+        }
+
+        _nodes.Push(await _graph.OpenAsync(options, OpenFlags.ReadWrite | OpenFlags.IgnoreDiscard));
+    }
+
+    public void AddObject(OptionSet options)
+    {
+        string type = options.TakeRequired("qom-type");
+        string id = options.TakeRequired("id");
+        if (type != "iothread")
+        {
+            throw new OptionException($"Object type '{type}' of '{id}' is not supported");
+        }
+
+        long poll = options.TakeNumber("poll-max-ns", 0) ?? EventLoopOptions.Default.MaxPollNanoseconds;
+        options.TakeNumber("poll-grow", 0);
+        options.TakeNumber("poll-shrink", 0);
+        options.TakeNumber("aio-max-batch", 0);
+        options.RefuseRest($"object '{id}'");
+        if (_threads.ContainsKey(id))
+        {
+            throw new OptionException($"attempt to add duplicate property '{id}' to object (type 'container')");
+        }
+
+        _threads.Add(id, EventLoop.Start(id, EventLoopOptions.Default with { MaxPollNanoseconds = poll }));
+    }
+
+    public IoTask AddExportAsync(OptionSet options)
+    {
+        string type = options.TakeRequired("type");
+        if (type != "vhost-user-blk")
+        {
+            throw new OptionException($"Parameter 'type' does not accept value '{type}' (this version exports vhost-user-blk)");
+        }
+
+        string id = options.TakeRequired("id");
+        string nodeName = options.TakeRequired("node-name");
+        BlockNode node = _graph.Find(nodeName) ?? throw new OptionException($"Cannot find device='' nor node-name='{nodeName}'");
+        EventLoop[] loops = TakeThread(options);
+        VhostUserBlkOptions export = TakeExport(options, id);
+        options.RefuseRest($"export '{id}'");
+        if (_exports.ContainsKey(id))
+        {
+            throw new OptionException($"Block export id '{id}' is already in use");
+        }
+
+        if (export.Writable && _exports.Values.Any(e => e.Node == node && e is VhostUserBlkExport { IsWritable: true }))
+        {
+            throw new OptionException($"Node '{nodeName}' has a writable export already; a second writer could destroy its data");
+        }
+
+        _exports.Add(id, VhostUserBlkExport.Start(export, node, loops, context.Warn));
+        return IoTask.Completed;
+    }
+
+    /// <summary>Stops exports, closes nodes from the top down, ends threads.</summary>
+    /// <returns>The task.</returns>
+    public async IoTask StopAsync()
+    {
+        foreach (Export export in _exports.Values)
+        {
+            await export.StopAsync();
+        }
+
+        foreach (BlockNode node in _nodes)
+        {
+            await node.CloseAsync();
+        }
+
+        foreach (EventLoop thread in _threads.Values)
+        {
+            thread.Dispose();
+        }
+    }
+
+    private static VhostUserBlkOptions TakeExport(OptionSet options, string id)
+    {
+        if (options.TakeBool("writethrough") == true)
+        {
+            throw new OptionException("Parameter 'writethrough' is not supported; clients choose the cache mode, and cache.writeback=off of the node makes every write durable");
+        }
+
+        OptionSet address = options.TakeSet("addr");
+        string? path = null;
+        FileDescriptor? socket = null;
+        if (address.TakeWord("type", "unix", "fd") == "fd")
+        {
+            socket = TakeDescriptor(address);
+        }
+        else
+        {
+            path = Path.GetFullPath(address.TakeRequired("path"));
+        }
+
+        address.RefuseRest($"the address of export '{id}'");
+        return new VhostUserBlkOptions
+        {
+            Id = id,
+            Path = path,
+            Socket = socket,
+            Writable = options.TakeBool("writable") ?? false,
+            QueueCount = (int)(options.TakeNumber("num-queues", 1, VhostUserBlkOptions.MaxQueues) ?? 1),
+            LogicalBlockSize = (int?)options.TakeSize("logical-block-size"),
+        };
+    }
+
+    private static FileDescriptor TakeDescriptor(OptionSet address)
+    {
+        string text = address.TakeRequired("str");
+        return int.TryParse(text, out int fd) && fd >= 0 && Libc.fcntl(fd, Libc.F_GETFL, 0) >= 0
+            ? new FileDescriptor(fd)
+            : throw new OptionException($"Parameter 'addr.str' must be the number of an open file descriptor; got '{text}'");
+    }
+
+    private EventLoop[] TakeThread(OptionSet options)
+    {
+        options.TakeBool("fixed-iothread");
+        string? name = options.TakeString("iothread");
+        return name is null ? []
+            : _threads.TryGetValue(name, out EventLoop? thread) ? [thread]
+            : throw new OptionException($"iothread \"{name}\" not found");
+    }
+}
