@@ -72,7 +72,7 @@ seconds() { # command...
     awk -v a="$from" -v b="$to" 'BEGIN { printf "%.6f\n", (b - a) / 1e9 }'
 }
 
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f\n", b > 0 ? a / b : 0 }'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f\n", (b > 0 ? a / b : 0) }'; }
 
 heading() { printf '\n%-50s %13s %13s %8s  %s\n' "$1" ingot peer ratio bar; }
 

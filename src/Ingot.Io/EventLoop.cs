@@ -248,8 +248,7 @@ public sealed class EventLoop : IDisposable
                 break;
             }
 
-            bool worked = _readyHead is not null || Poll();
-            if (worked)
+            if (_readyHead is not null || Poll())
             {
                 Ring.Submit(0);
             }
@@ -258,11 +257,10 @@ public sealed class EventLoop : IDisposable
                 WaitForWork();
             }
 
-            worked |= Ring.Drain();
-            worked |= _threads?.Drain() ?? false;
-            worked |= _mailbox.Drain();
-            worked |= _timers.Fire(this);
-            _spin.Note(worked);
+            Ring.Drain();
+            _threads?.Drain();
+            _mailbox.Drain();
+            _timers.Fire(this);
         }
 
         _current = null;

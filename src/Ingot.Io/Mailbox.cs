@@ -31,11 +31,11 @@ internal sealed class Mailbox(Action wake)
         return IsEmpty;
     }
 
-    internal bool Drain()
+    internal void Drain()
     {
         if (IsEmpty)
         {
-            return false;
+            return;
         }
 
         IoContinuation? stack = Interlocked.Exchange(ref _head, null);
@@ -55,7 +55,5 @@ internal sealed class Mailbox(Action wake)
             work.Next = null;
             work.Resume();
         }
-
-        return true;
     }
 }

@@ -29,16 +29,12 @@ internal sealed class TimerQueue
         return timer.Task;
     }
 
-    internal bool Fire(EventLoop loop)
+    internal void Fire(EventLoop loop)
     {
-        bool fired = false;
         while (_timers.TryPeek(out _, out long due) && due <= Stopwatch.GetTimestamp())
         {
             loop.Schedule(new TimerContinuation(_timers.Dequeue()));
-            fired = true;
         }
-
-        return fired;
     }
 
     private sealed class TimerContinuation(IoCompletionSource timer) : IoContinuation

@@ -92,8 +92,7 @@ public abstract class IoRing : IDisposable
     internal abstract void Submit(long timeoutNanoseconds);
 
     /// <summary>Resumes the waiters of what has completed.</summary>
-    /// <returns>True when there was any.</returns>
-    internal abstract bool Drain();
+    internal abstract void Drain();
 
     /// <summary>True when <see cref="Drain"/> would find something; cheap enough for a spinning loop.</summary>
     internal abstract bool HasCompletions { get; }

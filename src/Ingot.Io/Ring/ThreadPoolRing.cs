@@ -130,11 +130,11 @@ internal sealed unsafe class ThreadPoolRing(Action? wake = null) : IoRing
         }
     }
 
-    internal override bool Drain()
+    internal override void Drain()
     {
         if (!_hasDone)
         {
-            return false;
+            return;
         }
 
         lock (_doneLock)

@@ -141,13 +141,13 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
         while (_backlog.Count > 0 && !HasCompletions);
     }
 
-    internal override bool Drain()
+    internal override void Drain()
     {
         uint head = *_cqHead;
         uint tail = Volatile.Read(ref *_cqTail);
         if (head == tail)
         {
-            return false;
+            return;
         }
 
         // A budget of what is there now: completions that these waiters cause belong to the next turn.
@@ -160,8 +160,6 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
                 Finish(AtSlot((int)cqe.UserData), cqe);
             }
         }
-
-        return true;
     }
 
     private void Finish(RingOperation operation, in IoUringCqe cqe)
