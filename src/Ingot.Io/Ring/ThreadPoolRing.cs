@@ -157,7 +157,6 @@ internal sealed unsafe class ThreadPoolRing(Action? wake = null) : IoRing
         }
 
         _draining.Clear();
-        return true;
     }
 
     private void OnReady(RingOperation operation, short events)
