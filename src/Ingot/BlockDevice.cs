@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Drivers.VhostUserBlk;
+using Ingot.Exports;
 using Ingot.Io;
 using Ingot.Linux;
 using Ingot.Virtio.Memory;
@@ -28,6 +29,7 @@ public sealed class BlockDevice : IAsyncDisposable
     private readonly Stack<BlockRequest> _pool = new();
     private readonly Lock _poolLock = new();
     private readonly InFlightCounter _inFlight = new();
+    private readonly List<Export> _exports = [];
     private readonly ILogger _logger;
     private bool _isClosed; // of the loop
     private int _disposed;
@@ -246,6 +248,11 @@ public sealed class BlockDevice : IAsyncDisposable
         await RunAsync(async () =>
         {
             await Node.ResizeAsync(length);
+            foreach (Export export in _exports)
+            {
+                await export.NotifyResizeAsync();
+            }
+
             return true;
         }, cancellationToken).ConfigureAwait(false);
     }
@@ -381,6 +388,25 @@ public sealed class BlockDevice : IAsyncDisposable
             }
         }).ConfigureAwait(false);
     }
+
+    /// <summary>Starts to serve the device, and tells clients of its size from then on.</summary>
+    internal Task<T> StartExportAsync<T>(Func<BlockNode, T> start, CancellationToken cancellationToken)
+        where T : Export
+        => RunAsync(
+            () =>
+            {
+                T export = start(Node);
+                _exports.Add(export);
+                return new IoTask<T>(export);
+            },
+            cancellationToken);
+
+    /// <summary>Ends <see cref="StartExportAsync"/>.</summary>
+    internal Task StopExportAsync(Export export) => Loop.RunAsync(async () =>
+    {
+        _exports.Remove(export);
+        await export.StopAsync();
+    });
 
     /// <summary>Counts a request in, on the loop; gives the reason when the device is closed.</summary>
     internal Exception? EnterOrRefuse()

@@ -1,5 +1,4 @@
 using Ingot.Exports.VhostUser;
-using Ingot.Io;
 
 namespace Ingot;
 
@@ -48,8 +47,8 @@ public sealed class VhostUserBlkServer : IAsyncDisposable
             LogicalBlockSize = options.LogicalBlockSize,
             Serial = options.Serial,
         };
-        VhostUserBlkExport export = await device.RunAsync(
-            () => new IoTask<VhostUserBlkExport>(VhostUserBlkExport.Start(exportOptions, device.Node, [], message => Log.Warning(device.Logger, message))),
+        VhostUserBlkExport export = await device.StartExportAsync(
+            node => VhostUserBlkExport.Start(exportOptions, node, [], message => Log.Warning(device.Logger, message)),
             cancellationToken).ConfigureAwait(false);
         Log.Serving(device.Logger, device.Name, socketPath);
         return new VhostUserBlkServer(device, export, socketPath);
@@ -61,7 +60,7 @@ public sealed class VhostUserBlkServer : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _disposed, 1) == 0)
         {
-            await _device.Loop.RunAsync(_export.StopAsync).ConfigureAwait(false);
+            await _device.StopExportAsync(_export).ConfigureAwait(false);
             Log.StoppedServing(_device.Logger, SocketPath);
         }
     }

@@ -194,6 +194,48 @@ public sealed class BlockDeviceTests
         Assert.Equal(data, back);
     }
 
+    [Fact]
+    public async Task TellsClientsOfANewSize()
+    {
+        using var directory = new TempDirectory();
+        await using BlockDevice disk = await BlockDevice.CreateAsync(directory["a.raw"], "raw", 1 << 20);
+        await using VhostUserBlkServer server = await VhostUserBlkServer.StartAsync(disk, directory["disk.sock"]);
+        await using BlockDevice client = await BlockDevice.ConnectVhostUserAsync(directory["disk.sock"]);
+        await disk.ResizeAsync(3 << 20);
+        // The word of it comes on a channel of its own; requests keep the client's loop turning until it does.
+        while (client.Length == 1 << 20)
+        {
+            await client.ReadAsync(0, new byte[512]);
+        }
+
+        Assert.Equal(3 << 20, client.Length);
+        await client.WriteAsync((3 << 20) - 512, new byte[512]);
+    }
+
+    [Fact]
+    public async Task FailsWithTheSocketsNameWhenTheServerStops()
+    {
+        using var directory = new TempDirectory();
+        string socket = directory["disk.sock"];
+        await using BlockDevice disk = await BlockDevice.OpenAsync(Memory);
+        VhostUserBlkServer server = await VhostUserBlkServer.StartAsync(disk, socket);
+        await using BlockDevice client = await BlockDevice.ConnectVhostUserAsync(socket);
+        await client.WriteAsync(0, new byte[512]);
+        await server.DisposeAsync();
+        IOException e = await Assert.ThrowsAnyAsync<IOException>(async () =>
+        {
+            while (true)
+            {
+                await client.ReadAsync(0, new byte[512]);
+            }
+        });
+        Assert.Contains(socket, e.Message);
+        await Assert.ThrowsAnyAsync<IOException>(async () => await client.ReconnectAsync());
+        await using VhostUserBlkServer again = await VhostUserBlkServer.StartAsync(disk, socket);
+        await client.ReconnectAsync();
+        await client.ReadAsync(0, new byte[512]);
+    }
+
     private static byte[] Random(int length, int seed)
     {
         var bytes = new byte[length];
