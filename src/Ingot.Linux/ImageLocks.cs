@@ -72,6 +72,21 @@ public static unsafe class ImageLocks
         }
     }
 
+    /// <summary>Gives the locks back before the descriptor is closed. Closing alone is not enough at once: a child process between fork and exec, and
+    /// a kernel worker that is just finishing a request, still have the open file.</summary>
+    /// <param name="fd">An open image.</param>
+    public static void Release(FileDescriptor fd)
+    {
+        Unlock(fd.Value, DoesBase);
+        Unlock(fd.Value, ForbidsBase);
+    }
+
+    private static void Unlock(int fd, long offset)
+    {
+        var request = new Libc.flock { l_type = Libc.F_UNLCK, l_whence = Libc.SEEK_SET, l_start = offset, l_len = Count };
+        _ = Libc.fcntl(fd, Libc.F_OFD_SETLK, (nint)(&request));
+    }
+
     private static bool Lock(int fd, long offset)
     {
         var request = new Libc.flock { l_type = Libc.F_RDLCK, l_whence = Libc.SEEK_SET, l_start = offset, l_len = 1 };

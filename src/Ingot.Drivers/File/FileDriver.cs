@@ -80,6 +80,10 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
 
             throw;
         }
+        finally
+        {
+            ImageLocks.Release(fd);
+        }
     }
 
     private static Preallocation TakePreallocation(OptionSet options) => options.TakeString("preallocation") switch

@@ -50,7 +50,12 @@ internal sealed class FileNode : BlockNode
 
     public override IoTask CloseAsync()
     {
-        _fd.Dispose();
+        if (!_fd.IsClosed)
+        {
+            ImageLocks.Release(_fd);
+            _fd.Dispose();
+        }
+
         return IoTask.Completed;
     }
 
