@@ -77,20 +77,19 @@ public sealed class BackendSession
 
     private async IoTask AnswerAsync(VhostUserMessage message)
     {
-        bool wantsAck = (message.Flags & VhostUserFlags.NeedReply) != 0 && (_protocolFeatures & VhostUserProtocolFeatures.ReplyAck) != 0;
         VhostUserMessage? reply;
         try
         {
             reply = await HandleAsync((VhostUserRequest)message.Request, message);
         }
-        catch (ErrnoException e) when (wantsAck && e.Errno != Errno.EPROTO)
+        catch (ErrnoException e) when (WantsAck(message) && e.Errno != Errno.EPROTO)
         {
             // Not nonsense, only impossible here and now: the front-end asked to hear of that, and may go on.
             _device.Warn(e.Message);
             reply = Reply(message).Add(1UL);
         }
 
-        if (reply is null && wantsAck)
+        if (reply is null && WantsAck(message))
         {
             reply = Reply(message).Add(0UL);
         }
@@ -103,6 +102,10 @@ public sealed class BackendSession
             }
         }
     }
+
+    // Asked after the message was handled: Linux already wants the message that negotiates acknowledgements acknowledged.
+    private bool WantsAck(VhostUserMessage message)
+        => (message.Flags & VhostUserFlags.NeedReply) != 0 && (_protocolFeatures & VhostUserProtocolFeatures.ReplyAck) != 0;
 
     private async IoTask<VhostUserMessage?> HandleAsync(VhostUserRequest request, VhostUserMessage message)
     {

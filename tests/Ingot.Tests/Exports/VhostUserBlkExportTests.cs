@@ -187,6 +187,14 @@ public class VhostUserBlkExportTests
         Assert.Contains("disk0", error.Message);
     }
 
+    [Fact]
+    public void TheMessageThatNegotiatesAcks_IsAcked() => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
+    {
+        using GuestDriver guest = fixture.Connect();
+        using VhostUserMessage? ack = await guest.CallAsync(new VhostUserMessage(VhostUserRequest.SetProtocolFeatures, VhostUserFlags.NeedReply).Add((ulong)VhostUserProtocolFeatures.ReplyAck));
+        Assert.Equal(0UL, ack!.Read<ulong>());
+    });
+
     private static async IoTask<VirtioBlkConfig> ReadConfigAsync(GuestDriver guest)
     {
         using VhostUserMessage? reply = await guest.CallAsync(new VhostUserMessage(VhostUserRequest.GetConfig).Add(new VhostUserConfigHead(0, 72, 0)).Add(new byte[72]));
