@@ -43,7 +43,24 @@ public sealed class BlockGraph
     /// <param name="format">The format, or null to probe.</param>
     /// <param name="flags">How to open.</param>
     /// <returns>The topmost node; owned by the caller.</returns>
-    public async IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags)
+    public IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags) => OpenFileAsync(fileName, format, flags, []);
+
+    /// <summary>Opens the image that another one names as its backing file; a chain that comes back to itself is refused.</summary>
+    /// <param name="image">What the naming image was asked for.</param>
+    /// <param name="imageName">The naming image's file name.</param>
+    /// <param name="fileName">The backing file's name.</param>
+    /// <param name="format">Its format, or null to probe.</param>
+    /// <param name="flags">How to open it.</param>
+    /// <returns>The topmost node; owned by the caller.</returns>
+    public IoTask<BlockNode> OpenBackingFileAsync(OpenRequest image, string imageName, string fileName, string? format, OpenFlags flags)
+    {
+        List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
+        return overlays.Contains(Path.GetFullPath(StripFilePrefix(fileName)))
+            ? throw new ImageFormatException($"Backing file '{fileName}' creates an infinite loop.")
+            : OpenFileAsync(fileName, format, flags, overlays);
+    }
+
+    private async IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags, IReadOnlyList<string> overlays)
     {
         if (fileName.StartsWith("json:", StringComparison.Ordinal))
         {
@@ -53,14 +70,14 @@ public sealed class BlockGraph
                 options.Set("driver", format);
             }
 
-            return await OpenAsync(options, flags);
+            return await OpenAsync(options, flags, overlays);
         }
 
         if (format is not null && FindDriver(format) is { IsProtocol: true } protocol)
         {
             var own = new OptionSet();
             own.Set("filename", fileName);
-            return await OpenNodeAsync(protocol, own, flags, null);
+            return await OpenNodeAsync(protocol, own, flags, null, overlays);
         }
 
         var file = new OptionSet();
@@ -72,20 +89,22 @@ public sealed class BlockGraph
             image.Set("driver", format);
         }
 
-        return await OpenAsync(image, flags);
+        return await OpenAsync(image, flags, overlays);
     }
 
     /// <summary>Opens a node from options (--blockdev, --image-opts). A node with a name of its own is registered.</summary>
     /// <param name="options">With "driver"; without it the format is probed.</param>
     /// <param name="flags">How to open; the options "read-only", "cache.direct", "cache.no-flush", "force-share" change them.</param>
     /// <returns>The node; owned by the caller.</returns>
-    public async IoTask<BlockNode> OpenAsync(OptionSet options, OpenFlags flags)
+    public IoTask<BlockNode> OpenAsync(OptionSet options, OpenFlags flags) => OpenAsync(options, flags, []);
+
+    private async IoTask<BlockNode> OpenAsync(OptionSet options, OpenFlags flags, IReadOnlyList<string> overlays)
     {
         options = options.Clone();
         string? driverName = options.TakeString("driver");
         if (driverName is not null)
         {
-            return await OpenNodeAsync(FindDriver(driverName), options, flags, null);
+            return await OpenNodeAsync(FindDriver(driverName), options, flags, null, overlays);
         }
 
         if (options.Peek("filename") is { } fileName && !options.Has("file"))
@@ -96,7 +115,7 @@ public sealed class BlockGraph
             options.Set("file", file);
         }
 
-        return await OpenProbedAsync(options, flags);
+        return await OpenProbedAsync(options, flags, overlays);
     }
 
     /// <summary>Opens or finds the child that a reference names.</summary>
@@ -179,14 +198,14 @@ public sealed class BlockGraph
         return Apply(flags, OpenFlags.ReadWrite, readOnly is null ? null : !readOnly.Value);
     }
 
-    private async IoTask<BlockNode> OpenProbedAsync(OptionSet options, OpenFlags flags)
+    private async IoTask<BlockNode> OpenProbedAsync(OptionSet options, OpenFlags flags, IReadOnlyList<string> overlays)
     {
         OpenFlags fileFlags = TakeFlags(options.Clone(), flags);
         ChildNode file = await OpenChildAsync(options.TakeReference("file"), "file", fileFlags) ?? throw new OptionException("Parameter 'driver' is missing");
         try
         {
             BlockDriver driver = await ProbeAsync(file.Node);
-            return await OpenNodeAsync(driver, options, flags, file);
+            return await OpenNodeAsync(driver, options, flags, file, overlays);
         }
         catch
         {
@@ -203,7 +222,7 @@ public sealed class BlockGraph
         return Probe(head.Span);
     }
 
-    private async IoTask<BlockNode> OpenNodeAsync(BlockDriver driver, OptionSet options, OpenFlags flags, ChildNode? probedFile)
+    private async IoTask<BlockNode> OpenNodeAsync(BlockDriver driver, OptionSet options, OpenFlags flags, ChildNode? probedFile, IReadOnlyList<string> overlays)
     {
         string? nodeName = options.TakeString("node-name");
         if (nodeName is not null && _named.ContainsKey(nodeName))
@@ -222,12 +241,12 @@ public sealed class BlockGraph
         BlockNode node;
         try
         {
-            node = await driver.OpenAsync(new OpenRequest(this, options, flags, nodeName) { ProbedFile = probedFile });
+            node = await driver.OpenAsync(new OpenRequest(this, options, flags, nodeName) { ProbedFile = probedFile, Overlays = overlays });
         }
         catch (ErrnoException e) when (autoReadOnly && e.Errno is Errno.EACCES or Errno.EPERM or Errno.EROFS)
         {
             options = again;
-            node = await driver.OpenAsync(new OpenRequest(this, options, flags & ~OpenFlags.ReadWrite, nodeName) { ProbedFile = probedFile });
+            node = await driver.OpenAsync(new OpenRequest(this, options, flags & ~OpenFlags.ReadWrite, nodeName) { ProbedFile = probedFile, Overlays = overlays });
         }
 
         try

@@ -51,6 +51,9 @@ public sealed record OpenRequest(BlockGraph Graph, OptionSet Options, OpenFlags 
     /// <summary>The file below, when it was opened already to find out its format; null when the user gave the format.</summary>
     public ChildNode? ProbedFile { get; init; }
 
+    /// <summary>Full names of the images above whose chain of backing files led here.</summary>
+    public IReadOnlyList<string> Overlays { get; init; } = [];
+
     /// <summary>Opens or finds the child that an option names ("file", "backing").</summary>
     /// <param name="role">The option.</param>
     /// <param name="flags">How to open it.</param>

@@ -96,7 +96,7 @@ public sealed class Qcow2Driver : BlockDriver
         string name = BackingName.Resolve(header.BackingFile, image.File.FileName);
         try
         {
-            return new ChildNode(await request.Graph.OpenFileAsync(name, header.BackingFormat, flags), IsOwned: true);
+            return new ChildNode(await request.Graph.OpenBackingFileAsync(request, image.File.FileName, name, header.BackingFormat, flags), IsOwned: true);
         }
         catch (ErrnoException e)
         {
