@@ -12,6 +12,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
 {
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private readonly Action<string> _report = report ?? (_ => { });
+    private readonly HashSet<long> _badBlocks = [];
     private bool _mustRebuild;
 
     internal async IoTask<Qcow2CheckResult> RunAsync(Qcow2Repair repair)
@@ -35,6 +36,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             result.LeaksFixed += result.Leaks;
             result.Corruptions = result.Leaks = 0;
             result.ImageEndOffset = used;
+            _badBlocks.Clear();
             await RecountAsync(result);
         }
 
@@ -82,12 +84,12 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             if ((entry & ~OffsetMask) != 0 || _geometry.InCluster(offset) != 0)
             {
                 counter.Corrupt($"ERROR refcount block {index} is not cluster aligned; refcount table entry corrupted");
-                _mustRebuild = true;
+                _badBlocks.Add(index);
             }
             else if (_geometry.ClusterOf(offset) >= _geometry.ClustersFor(image.File.Length))
             {
                 counter.Corrupt($"ERROR refcount block {index} is outside image");
-                _mustRebuild = true;
+                _badBlocks.Add(index);
             }
             else
             {
@@ -99,6 +101,8 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
                 }
             }
         }
+
+        _mustRebuild |= _badBlocks.Count > 0;
     }
 
     private async IoTask CompareAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair)
@@ -107,11 +111,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         for (long cluster = 0; cluster < end; cluster++)
         {
             ulong used = references[cluster];
-            if (!image.Refcounts.TryGet(cluster, out ulong counted))
-            {
-                counted = await ReadCountAsync(cluster, result);
-            }
-
+            ulong counted = await ReadCountAsync(cluster, result);
             if (used != 0 || counted != 0)
             {
                 result.ImageEndOffset = (cluster + 1) << _geometry.ClusterBits;
@@ -140,8 +140,13 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
     }
 
-    // A block that is nowhere or can't be read counts nothing; the rest of the check goes on.
-    private async IoTask<ulong> ReadCountAsync(long cluster, Qcow2CheckResult result)
+    private IoTask<ulong> ReadCountAsync(long cluster, Qcow2CheckResult result)
+        => _badBlocks.Contains(cluster >> _geometry.RefcountBlockBits) ? new IoTask<ulong>(0)
+            : image.Refcounts.TryGet(cluster, out ulong count) ? new IoTask<ulong>(count)
+            : ReadCountSlowAsync(cluster, result);
+
+    // A block that can't be read counts nothing; the rest of the check goes on.
+    private async IoTask<ulong> ReadCountSlowAsync(long cluster, Qcow2CheckResult result)
     {
         try
         {
@@ -214,11 +219,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             }
 
             long cluster = _geometry.ClusterOf((long)(entry & OffsetMask));
-            if (!image.Refcounts.TryGet(cluster, out ulong count))
-            {
-                count = await ReadCountAsync(cluster, result);
-            }
-
+            ulong count = await ReadCountAsync(cluster, result);
             if ((count == 1) == ((entry & CopiedFlag) != 0))
             {
                 continue;

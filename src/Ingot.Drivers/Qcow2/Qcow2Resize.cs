@@ -124,8 +124,9 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             return;
         }
 
+        // The cluster of the old end may show bytes of the backing file.
         long end = _geometry.AlignUp(to);
-        for (long at = _geometry.AlignDown(from); at < end;)
+        for (long at = image.Backing is null ? _geometry.AlignDown(from) : _geometry.AlignUp(from); at < end;)
         {
             await image.BeginChangeAsync();
             await image.EnsureTableAsync(at);
