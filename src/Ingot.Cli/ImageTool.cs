@@ -9,12 +9,14 @@ internal static class ImageTool
     public static IReadOnlyList<Command> Commands { get; } =
     [
         BenchCommand.Command,
+        CheckCommand.Command,
         CompareCommand.Command,
         ConvertCommand.Command,
         CreateCommand.Command,
         DdCommand.Command,
         InfoCommand.Command,
         MapCommand.Command,
+        MeasureCommand.Command,
         ResizeCommand.Command,
     ];
 

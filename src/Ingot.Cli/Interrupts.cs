@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -10,6 +11,9 @@ internal sealed class Interrupts : IDisposable
 
     public Interrupts()
     {
+        // A script's background jobs start with SIGINT ignored, and the runtime would leave it so; a server must still stop by it.
+        Libc.signal(Libc.SIGINT, Libc.SIG_DFL);
+        Libc.signal(Libc.SIGTERM, Libc.SIG_DFL);
         foreach (PosixSignal signal in (ReadOnlySpan<PosixSignal>)[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP])
         {
             _registrations.Add(PosixSignalRegistration.Create(signal, OnSignal));

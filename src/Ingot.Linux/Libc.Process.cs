@@ -2,10 +2,11 @@ using System.Runtime.InteropServices;
 
 namespace Ingot.Linux;
 
-public static unsafe partial class Libc
+public static partial class Libc
 {
 #pragma warning disable CS1591 // The manual page of the same name is the documentation.
-    public const int W_OK = 2, R_OK = 4;
+    public const int W_OK = 2, SIGINT = 2, SIGTERM = 15;
+    public const nint SIG_DFL = 0;
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int access(string pathname, int mode);
@@ -17,6 +18,6 @@ public static unsafe partial class Libc
     public static partial int dup2(int from, int to);
 
     [LibraryImport("libc", SetLastError = true)]
-    public static partial int pipe2(int* fds, int flags);
+    public static partial nint signal(int signal, nint handler);
 #pragma warning restore CS1591
 }
