@@ -9,6 +9,8 @@ namespace Ingot.Io;
 /// </summary>
 public sealed class EventLoop : IDisposable
 {
+    private const int SpinsBetweenYields = 64; // about two microseconds
+
     [ThreadStatic]
     private static EventLoop? _current;
 
@@ -272,6 +274,7 @@ public sealed class EventLoop : IDisposable
         {
             Ring.Submit(0);
             long deadline = Stopwatch.GetTimestamp() + _spin.Ticks;
+            int spins = 0;
             do
             {
                 if (HasWork() || Poll())
@@ -279,6 +282,12 @@ public sealed class EventLoop : IDisposable
                     _spin.Hit();
                     Ring.Submit(0);
                     return;
+                }
+
+                // On a busy machine the peer that we wait for may be waiting for our processor.
+                if (++spins % SpinsBetweenYields == 0)
+                {
+                    Thread.Yield();
                 }
             }
             while (Stopwatch.GetTimestamp() < deadline);
