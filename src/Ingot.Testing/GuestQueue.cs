@@ -50,6 +50,9 @@ public sealed unsafe class GuestQueue : IDisposable
     /// <summary>The device's flags: <see cref="SplitLayout.UsedNoNotify"/>.</summary>
     public ushort UsedFlags => Volatile.Read(ref *(ushort*)(_start + UsedOffset));
 
+    /// <summary>The device's wish for a kick, with the event index.</summary>
+    public ushort AvailableEvent => Volatile.Read(ref *(ushort*)(_start + UsedOffset + SplitLayout.AvailableEventOffset(Size)));
+
     /// <summary>The descriptor table.</summary>
     public Span<Descriptor> Descriptors => new(_start, Size);
 
