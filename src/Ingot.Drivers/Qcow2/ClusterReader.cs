@@ -8,7 +8,7 @@ internal sealed class ClusterReader(Qcow2Image image)
     private const int Parallel = 16;
 
     // The cluster that was unpacked last: readers in sequence ask for it piece by piece.
-    private byte[]? _unpacked;
+    private IoBuffer? _unpacked;
     private ulong _unpackedEntry;
     private int _unpackedVersion;
     private int _version;
@@ -81,39 +81,66 @@ internal sealed class ClusterReader(Qcow2Image image)
     /// <summary>Forgets unpacked data, because what lies at a place in the file may change.</summary>
     internal void Invalidate() => _version++;
 
+    /// <summary>Gives back memory.</summary>
+    internal void Free()
+    {
+        _unpacked?.Dispose();
+        _unpacked = null;
+    }
+
     private async IoTask ReadCompressedAsync(long offset, ulong entry, IoVector data)
     {
         int skip = image.Geometry.InCluster(offset);
         if (_unpacked is { } known && _unpackedEntry == entry && _unpackedVersion == _version)
         {
-            data.CopyFrom(known.AsSpan(skip, (int)data.Length));
+            data.CopyFrom(known.Slice(skip, (int)data.Length));
+            return;
+        }
+
+        if (data.IsSingle && data.Length == image.Geometry.ClusterLength)
+        {
+            await UnpackAsync(offset, entry, data);
             return;
         }
 
         int version = _version;
-        int packedLength = image.Geometry.CompressedLength(entry);
-        byte[] packed = System.Buffers.ArrayPool<byte>.Shared.Rent(packedLength);
-        IoBuffer buffer = BufferPool.Local.Rent(packedLength);
-        byte[] cluster;
+        IoBuffer cluster = BufferPool.Local.Rent(image.Geometry.ClusterLength);
         try
         {
-            await image.File.ReadAsync(image.Geometry.CompressedOffset(entry), buffer.Slice(0, packedLength));
-            buffer.Span[..packedLength].CopyTo(packed);
-            cluster = Interlocked.Exchange(ref _unpacked, null) ?? new byte[image.Geometry.ClusterLength];
-            if (!await CompressedCluster.UnpackAsync(packed.AsMemory(0, packedLength), cluster, image.Header.Current.Compression))
+            await UnpackAsync(offset, entry, cluster.Slice(0, image.Geometry.ClusterLength));
+        }
+        catch
+        {
+            BufferPool.Local.Return(cluster);
+            throw;
+        }
+
+        data.CopyFrom(cluster.Slice(skip, (int)data.Length));
+        if (_unpacked is { } old)
+        {
+            BufferPool.Local.Return(old);
+        }
+
+        _unpacked = cluster;
+        _unpackedEntry = entry;
+        _unpackedVersion = version;
+    }
+
+    private async IoTask UnpackAsync(long offset, ulong entry, IoVector cluster)
+    {
+        int length = image.Geometry.CompressedLength(entry);
+        IoBuffer packed = BufferPool.Local.Rent(length);
+        try
+        {
+            await image.File.ReadAsync(image.Geometry.CompressedOffset(entry), packed.Slice(0, length));
+            if (!await CompressedCluster.UnpackAsync(packed.Slice(0, length), cluster, image.Header.Current.Compression))
             {
                 throw new Linux.ErrnoException(Linux.Errno.EIO, $"Image '{image.File.FileName}': the compressed cluster of guest offset {image.Geometry.AlignDown(offset)} can't be unpacked");
             }
         }
         finally
         {
-            BufferPool.Local.Return(buffer);
-            System.Buffers.ArrayPool<byte>.Shared.Return(packed);
+            BufferPool.Local.Return(packed);
         }
-
-        data.CopyFrom(cluster.AsSpan(skip, (int)data.Length));
-        _unpacked = cluster;
-        _unpackedEntry = entry;
-        _unpackedVersion = version;
     }
 }

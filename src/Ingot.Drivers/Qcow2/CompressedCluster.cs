@@ -10,15 +10,21 @@ internal static class CompressedCluster
     // Below this a cluster is unpacked on the loop: handing it to another thread would take longer.
     private const int InlineLength = 8 << 10;
 
+    [ThreadStatic]
+    private static ZstdSharp.Decompressor? _decompressor;
+
+    [ThreadStatic]
+    private static ZstdSharp.Compressor? _compressor;
+
     /// <summary>Unpacks a cluster.</summary>
-    /// <param name="source">What the file holds, with up to a sector of other bytes behind it.</param>
-    /// <param name="destination">Filled whole.</param>
+    /// <param name="source">What the file holds, one range, with up to a sector of other bytes behind it.</param>
+    /// <param name="destination">One range, filled whole.</param>
     /// <param name="compression">The image's method.</param>
     /// <returns>False when the bytes are no such stream or end early.</returns>
-    internal static async IoTask<bool> UnpackAsync(ReadOnlyMemory<byte> source, Memory<byte> destination, Qcow2Compression compression)
+    internal static IoTask<bool> UnpackAsync(IoVector source, IoVector destination, Qcow2Compression compression)
         => destination.Length <= InlineLength
-            ? Unpack(source, destination.Span, compression)
-            : await Offload.Run(() => Unpack(source, destination.Span, compression));
+            ? new IoTask<bool>(Unpack(source, destination, compression))
+            : Offload.Run(() => Unpack(source, destination, compression));
 
     /// <summary>Packs a cluster.</summary>
     /// <param name="source">The cluster.</param>
@@ -29,8 +35,8 @@ internal static class CompressedCluster
     {
         if (compression == Qcow2Compression.Zstd)
         {
-            using var compressor = new ZstdSharp.Compressor();
-            return compressor.TryWrap(source.Span, destination.Span, out int written) ? written : 0;
+            _compressor ??= new ZstdSharp.Compressor();
+            return _compressor.TryWrap(source.Span, destination.Span, out int written) ? written : 0;
         }
 
         using var target = new LimitedStream(destination);
@@ -42,29 +48,86 @@ internal static class CompressedCluster
         return target.Overflowed ? 0 : (int)target.Length;
     }
 
-    private static bool Unpack(ReadOnlyMemory<byte> source, Span<byte> destination, Qcow2Compression compression)
+    private static bool Unpack(IoVector source, IoVector destination, Qcow2Compression compression)
+        => compression == Qcow2Compression.Zstd ? UnpackZstd(source.SingleSpan, destination.SingleSpan) : UnpackZlib(source, destination.SingleSpan);
+
+    private static bool UnpackZlib(IoVector source, Span<byte> destination)
     {
-        byte[] copy = ArrayPool<byte>.Shared.Rent(source.Length);
         try
         {
-            source.CopyTo(copy);
-            using var packed = new MemoryStream(copy, 0, source.Length, writable: false);
-            using Stream unpacked = compression == Qcow2Compression.Zstd
-                ? new ZstdSharp.DecompressionStream(packed)
-                : new DeflateStream(packed, CompressionMode.Decompress);
-            return unpacked.ReadAtLeast(destination, destination.Length, throwOnEndOfStream: false) == destination.Length;
+            using var inflate = new DeflateStream(new VectorStream(source), CompressionMode.Decompress);
+            return inflate.ReadAtLeast(destination, destination.Length, throwOnEndOfStream: false) == destination.Length;
         }
-        catch (Exception e) when (e is InvalidDataException or ZstdSharp.ZstdException or EndOfStreamException)
+        catch (InvalidDataException)
         {
             return false;
         }
-        finally
+    }
+
+    private static bool UnpackZstd(ReadOnlySpan<byte> source, Span<byte> destination)
+    {
+        _decompressor ??= new ZstdSharp.Decompressor();
+        try
         {
-            ArrayPool<byte>.Shared.Return(copy);
+            _decompressor.ResetStream();
+            while (destination.Length > 0)
+            {
+                OperationStatus status = _decompressor.UnwrapStream(source, destination, out int consumed, out int written);
+                if (status == OperationStatus.InvalidData || (consumed == 0 && written == 0))
+                {
+                    return false;
+                }
+
+                source = source[consumed..];
+                destination = destination[written..];
+            }
+
+            return true;
+        }
+        catch (ZstdSharp.ZstdException)
+        {
+            return false;
         }
     }
 
-    /// <summary>A stream into an array that swallows what does not fit and says so.</summary>
+    /// <summary>Reads a vector of one range as a stream.</summary>
+    private sealed class VectorStream(IoVector source) : Stream
+    {
+        private int _position;
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => source.Length;
+
+        public override long Position { get => _position; set => throw new NotSupportedException(); }
+
+        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+
+        public override int Read(Span<byte> buffer)
+        {
+            ReadOnlySpan<byte> left = source.SingleSpan[_position..];
+            int count = Math.Min(left.Length, buffer.Length);
+            left[..count].CopyTo(buffer);
+            _position += count;
+            return count;
+        }
+
+        public override void Flush()
+        {
+        }
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+    }
+
+    /// <summary>A stream into memory that swallows what does not fit and says so.</summary>
     private sealed class LimitedStream(Memory<byte> target) : Stream
     {
         private int _length;

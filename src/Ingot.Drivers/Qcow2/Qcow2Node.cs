@@ -72,6 +72,7 @@ public sealed class Qcow2Node : BlockNode
         }
 
         _closed = true;
+        _reader.Free();
         return _image.CloseAsync();
     }
 
