@@ -32,6 +32,9 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     internal bool IsDirty => _mutex.IsHeld || map.Tables.DirtyCount > 0 || map.L1.IsDirty || header.IsMapDirty || _freed.Count > 0
         || (!IsLazy && (refcounts.Blocks.DirtyCount > 0 || refcounts.Table.IsDirty || header.IsRefcountTableDirty));
 
+    /// <summary>True while the file does not have all L2 and L1 entries, so that killing the process would lose completed writes.</summary>
+    internal bool IsMapUnpublished => _mutex.IsHeld || map.Tables.DirtyCount > 0 || map.L1.IsDirty || header.IsMapDirty;
+
     /// <summary>True when writers should have tables written before they change more.</summary>
     internal bool IsUrgent => map.Tables.WantsWriteBack || refcounts.Blocks.WantsWriteBack || _freed.Count > MaxFreed;
 
@@ -62,7 +65,24 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
         }
     }
 
-    /// <summary>The same, until nothing is left: freed clusters change counts once more.</summary>
+    /// <summary>Writes tables until the file has every entry made so far. One round serves all who wait for it.</summary>
+    internal async IoTask PublishAsync()
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            if (map.Tables.DirtyCount > 0 || map.L1.IsDirty || header.IsMapDirty)
+            {
+                await WriteRoundAsync(!IsLazy || refcounts.Blocks.WantsWriteBack || header.IsRefcountTableDirty);
+            }
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
+    /// <summary>Writes everything, counts included, until nothing is left: freed clusters change counts once more.</summary>
     internal async IoTask WriteAllAsync()
     {
         await WriteAsync(withCounts: true);

@@ -26,7 +26,7 @@ internal sealed class Qcow2Image
         Allocator = new ClusterAllocator(Geometry, file, Refcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
         {
-            IsLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts),
+            IsLazy = header.Version >= 3 && (options.PublishMetadata || (options.LazyRefcounts ?? header.LazyRefcounts)),
             Discard = options.PassDiscardRequest ? file.DiscardAsync : null,
         };
         Allocator.Retired = (first, count) =>
@@ -65,8 +65,8 @@ internal sealed class Qcow2Image
 
     internal long Length => Header.Current.Size;
 
-    /// <summary>Whether the guest's discards reach the file.</summary>
-    internal bool PassesDiscards => _options.PassDiscardRequest;
+    /// <summary>Whether table entries must be in the file before a write completes.</summary>
+    internal bool PublishesMetadata => _options.PublishMetadata;
 
     /// <summary>Opens an image without its backing file.</summary>
     internal static async IoTask<Qcow2Image> OpenAsync(ChildNode child, OpenFlags flags, Qcow2Options options)

@@ -117,7 +117,8 @@ public sealed class Qcow2Node : BlockNode
             flags |= WriteFlags.Fua;
         }
 
-        bool isPlain = _image.IsModified && data.Length > 0 && (flags & WriteFlags.Compressed) == 0 && ((flags & WriteFlags.Fua) == 0 || !_image.Tables.IsDirty);
+        bool isPlain = _image.IsModified && data.Length > 0 && (flags & WriteFlags.Compressed) == 0 && ((flags & WriteFlags.Fua) == 0 || !_image.Tables.IsDirty)
+            && !(_image.PublishesMetadata && _image.Tables.IsMapUnpublished);
         return isPlain && _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.IsWritableInPlace && mapping.Length == data.Length
             && _image.IsDataRange(mapping.HostOffset, mapping.Length)
             ? _image.File.WriteAsync(mapping.HostOffset, data, flags)
@@ -128,10 +129,7 @@ public sealed class Qcow2Node : BlockNode
     protected override async IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags)
     {
         await _eraser.WriteZeroesAsync(offset, length, flags);
-        if ((flags & ZeroFlags.Fua) != 0 || _writeThrough)
-        {
-            await _image.FlushAsync();
-        }
+        await FinishAsync((flags & ZeroFlags.Fua) != 0 || _writeThrough);
     }
 
     /// <inheritdoc/>
@@ -207,9 +205,9 @@ public sealed class Qcow2Node : BlockNode
             await _writer.WriteAsync(offset, data);
         }
 
-        if ((flags & WriteFlags.Fua) != 0)
-        {
-            await _image.FlushAsync();
-        }
+        await FinishAsync((flags & WriteFlags.Fua) != 0);
     }
+
+    private IoTask FinishAsync(bool isDurable)
+        => isDurable ? _image.FlushAsync() : _image.PublishesMetadata ? _image.Tables.PublishAsync() : IoTask.Completed;
 }

@@ -17,6 +17,13 @@ internal sealed record Qcow2Options
     /// <summary>Whether writes to where header and tables lie are refused.</summary>
     internal bool OverlapCheck { get; init; } = true;
 
+    /// <summary>
+    /// Whether table entries are in the file before a write completes, so that completed writes outlive the process without a flush. The guest of a
+    /// server that is killed and started again goes on, and never repeats what was completed. Version 3 images are marked dirty meanwhile, as with lazy
+    /// reference counts; that is what makes it cheap.
+    /// </summary>
+    internal bool PublishMetadata { get; init; }
+
     internal long? CacheSize { get; init; }
 
     internal long? L2CacheSize { get; init; }
@@ -30,6 +37,7 @@ internal sealed record Qcow2Options
             LazyRefcounts = options.TakeBool("lazy-refcounts"),
             PassDiscardRequest = options.TakeBool("pass-discard-request") ?? true,
             OverlapCheck = (options.TakeWord("overlap-check", "none", "constant", "cached", "all") ?? "cached") != "none",
+            PublishMetadata = options.TakeBool("publish-metadata") ?? false,
             CacheSize = options.TakeSize("cache-size"),
             L2CacheSize = options.TakeSize("l2-cache-size"),
             RefcountCacheSize = options.TakeSize("refcount-cache-size"),

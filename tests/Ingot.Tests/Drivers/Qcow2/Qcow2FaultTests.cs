@@ -55,6 +55,60 @@ public class Qcow2FaultTests
         await Model.CheckAsync(again);
     });
 
+    [Theory]
+    [InlineData("512", "v3")]
+    [InlineData("64k", "v3")]
+    [InlineData("4k", "v2")]
+    public void With_published_metadata_a_kill_loses_no_completed_write(string clusterSize, string version)
+        => Gen.Int[0, 1 << 20].Sample(seed => Loop.Run(() => KillAsync(clusterSize, version, seed)), iter: 20, threads: 1);
+
+    // What the kernel was given survives the process, flushed or not.
+    private static async IoTask KillAsync(string clusterSize, string version, int seed)
+    {
+        var disk = new MemoryDisk(null, seed);
+        await Qcow2Fixture.CreateAsync(disk, Size, ("cluster_size", clusterSize), ("compat", version));
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, options: new Qcow2Options { PublishMetadata = true });
+        byte[] completed = new byte[Size];
+        bool[] unsure = new bool[Size];
+        byte[]? killed = null;
+        (byte[] Completed, bool[] Unsure) atKill = ([], []);
+        const int Writers = 4;
+        int left = new Random(seed).Next(10, 80);
+        var running = new IoTask[Writers];
+        for (int i = 0; i < Writers; i++)
+        {
+            running[i] = WriteAsync(i);
+        }
+
+        foreach (IoTask task in running)
+        {
+            await task;
+        }
+
+        await CheckAfterCutAsync(new MemoryDisk(killed), atKill.Completed, atKill.Unsure, lazy: version == "v3");
+
+        // Writers meet in clusters, not in bytes.
+        async IoTask WriteAsync(int index)
+        {
+            const int Piece = 1536;
+            var random = new Random(seed + index);
+            for (int i = 0; i < 20; i++)
+            {
+                int offset = ((random.Next(Size / Piece / Writers) * Writers) + index) * Piece;
+                byte[] bytes = Qcow2Fixture.Pattern(Piece, random.Next());
+                unsure.AsSpan(offset, Piece).Fill(true);
+                await Qcow2Fixture.WriteAsync(node, offset, bytes);
+                unsure.AsSpan(offset, Piece).Clear();
+                bytes.CopyTo(completed, offset);
+                if (--left == 0)
+                {
+                    killed = disk.Snapshot();
+                    atKill = (completed.ToArray(), unsure.ToArray());
+                }
+            }
+        }
+    }
+
     private static async IoTask CutPowerAsync(string clusterSize, string version, bool lazy, int seed)
     {
         var random = new Random(seed);
