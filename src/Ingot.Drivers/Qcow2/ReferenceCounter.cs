@@ -108,6 +108,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
             return;
         }
 
+        _nextContiguous = 0; // as qemu-img counts: within one table
         ReadOnlySpan<byte> bytes = table.Span;
         for (int i = 0; i < bytes.Length; i += 8)
         {
