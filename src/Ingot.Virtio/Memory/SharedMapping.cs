@@ -25,6 +25,9 @@ public sealed unsafe class SharedMapping
     /// <summary>The first byte.</summary>
     public byte* Pointer => _pointer;
 
+    /// <summary>True when the file was shrunk under us: its bytes are gone, zeroes are in their place.</summary>
+    public bool IsLost => SharedMemoryGuard.IsLost(_start);
+
     /// <summary>The bytes; at most 2 GiB.</summary>
     public Span<byte> Span => new(_pointer, checked((int)Length));
 

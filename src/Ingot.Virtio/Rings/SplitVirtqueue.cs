@@ -35,9 +35,9 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
     private readonly bool _eventIndex;
     private readonly bool _indirect;
     private readonly bool[] _taken;
-    private readonly long _lossesBefore = SharedMemoryGuard.Losses;
     private int _resubmitted;
     private int _hint;
+    private long _lossesSeen = SharedMemoryGuard.Losses;
     private ushort _nextAvailable;
     private ushort _knownAvailable;
     private ushort _usedIndex;
@@ -200,8 +200,22 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
             return false;
         }
 
+        if (SharedMemoryGuard.Losses != _lossesSeen && FindLoss() is { } loss)
+        {
+            Break(loss);
+            return false;
+        }
+
         _knownAvailable = available;
         return available != _nextAvailable;
+    }
+
+    // Somebody's memory went away; only if it is this guest's, the ring is no ring any more.
+    private string? FindLoss()
+    {
+        _lossesSeen = SharedMemoryGuard.Losses;
+        GuestRegion? lost = _lossesSeen == 0 ? null : _memory.Regions.FirstOrDefault(r => r.Mapping.IsLost);
+        return lost is null ? null : $"the front-end has shrunk the file of the memory region at guest address 0x{lost.GuestAddress:x}";
     }
 
     private PopResult Fetch(ushort head, DescriptorChain chain)
@@ -325,8 +339,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
 
     private PopResult Break(string defect)
     {
-        string cause = SharedMemoryGuard.Losses == _lossesBefore ? "" : " (a front-end has shrunk a memory file)";
-        Defect = $"Queue {_index}: {defect}{cause}";
+        Defect = $"Queue {_index}: {FindLoss() ?? defect}";
         return PopResult.Broken;
     }
 

@@ -130,6 +130,8 @@ public class HostileGuestTests
                 await EventLoop.Current.DelayAsync(TimeSpan.Zero);
             }
 
+            await EventLoop.Current.Ring.PollAsync(driver.Queue.Error.Descriptor, Libc.POLLIN);
+            Assert.Contains("has shrunk the file of the memory region at guest address 0x100000000", Assert.Single(fixture.Warnings));
             guest.Dispose();
             using GuestDriver next = fixture.Connect();
             await next.StartAsync();
