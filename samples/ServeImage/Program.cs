@@ -1,15 +1,19 @@
-// Serves an image over vhost-user-blk until Ctrl-C.
+// Serves an image over vhost-user-blk until SIGINT (Ctrl-C) or SIGTERM.
 // Usage: ServeImage IMAGE SOCKET
+using System.Runtime.InteropServices;
 using Ingot;
 
 await using BlockDevice disk = await BlockDevice.OpenAsync(args[0]);
 await using VhostUserBlkServer server = await VhostUserBlkServer.StartAsync(disk, args[1]);
-Console.WriteLine($"Serving {disk.Name} ({disk.Length} bytes) on {args[1]}; Ctrl-C ends it.");
+Console.WriteLine($"Serving {disk.Name} ({disk.Length} bytes) on {server.SocketPath}; Ctrl-C ends it.");
 
 var stop = new TaskCompletionSource();
-Console.CancelKeyPress += (_, e) =>
-{
-    e.Cancel = true;
-    stop.TrySetResult();
-};
+using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 await stop.Task;
+
+void Stop(PosixSignalContext signal)
+{
+    signal.Cancel = true;
+    stop.TrySetResult();
+}

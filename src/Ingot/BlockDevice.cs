@@ -43,7 +43,7 @@ public sealed class BlockDevice : IAsyncDisposable
         _logger = logger;
     }
 
-    /// <summary>The file name or options that the device was opened with.</summary>
+    /// <summary>The file name, socket or options that the device was opened with.</summary>
     public string Name { get; }
 
     /// <summary>The size in bytes. Changes when the device is resized, also by its server.</summary>
@@ -71,25 +71,10 @@ public sealed class BlockDevice : IAsyncDisposable
     /// <param name="cancellationToken">Ends the wait before the device is opened.</param>
     /// <returns>The device; dispose it.</returns>
     /// <exception cref="IOException">There is no such image, or it can't be opened.</exception>
-    public static async ValueTask<BlockDevice> OpenAsync(string fileNameOrOptions, BlockDeviceOptions? options = null, CancellationToken cancellationToken = default)
+    public static ValueTask<BlockDevice> OpenAsync(string fileNameOrOptions, BlockDeviceOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(fileNameOrOptions);
-        options ??= new BlockDeviceOptions();
-        cancellationToken.ThrowIfCancellationRequested();
-        ILogger logger = (options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockDevice>();
-        EventLoop loop = options.Loop ?? EventLoop.Start("ingot");
-        try
-        {
-            var graph = new BlockGraph { Warn = message => Log.Warning(logger, message) };
-            BlockNode node = await loop.RunAsync(() => OpenNodeAsync(graph, fileNameOrOptions, options)).ConfigureAwait(false);
-            Log.Opened(logger, fileNameOrOptions, node.DriverName, node.Length, node.IsReadOnly);
-            return new BlockDevice(node, loop, options.Loop is null, fileNameOrOptions, logger);
-        }
-        catch when (options.Loop is null)
-        {
-            loop.Dispose();
-            throw;
-        }
+        return OpenAsync(fileNameOrOptions, fileNameOrOptions, options ?? new BlockDeviceOptions(), cancellationToken);
     }
 
     /// <summary>Connects to a disk that another program serves over vhost-user-blk.</summary>
@@ -102,7 +87,8 @@ public sealed class BlockDevice : IAsyncDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         int queues = options?.QueueCount ?? 1;
-        return OpenAsync($"driver={VhostUserBlkDriver.DriverName},num-queues={queues},path={path.Replace(",", ",,", StringComparison.Ordinal)}", options, cancellationToken);
+        string escaped = path.Replace(",", ",,", StringComparison.Ordinal);
+        return OpenAsync($"driver={VhostUserBlkDriver.DriverName},num-queues={queues},path={escaped}", path, options ?? new BlockDeviceOptions(), cancellationToken);
     }
 
     /// <summary>Creates an image, replacing an existing file, and opens it for reading and writing.</summary>
@@ -445,6 +431,25 @@ public sealed class BlockDevice : IAsyncDisposable
         if (IsReadOnly)
         {
             throw new InvalidOperationException($"'{Name}' is open for reading only.");
+        }
+    }
+
+    private static async ValueTask<BlockDevice> OpenAsync(string fileNameOrOptions, string name, BlockDeviceOptions options, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        ILogger logger = (options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockDevice>();
+        EventLoop loop = options.Loop ?? EventLoop.Start("ingot");
+        try
+        {
+            var graph = new BlockGraph { Warn = message => Log.Warning(logger, message) };
+            BlockNode node = await loop.RunAsync(() => OpenNodeAsync(graph, fileNameOrOptions, options)).ConfigureAwait(false);
+            Log.Opened(logger, name, node.DriverName, node.Length, node.IsReadOnly);
+            return new BlockDevice(node, loop, options.Loop is null, name, logger);
+        }
+        catch when (options.Loop is null)
+        {
+            loop.Dispose();
+            throw;
         }
     }
 
