@@ -35,7 +35,7 @@ internal static class Program
             return context.Program switch
             {
                 "qemu-img" => ImageTool.Run(context, words),
-                "qemu-io" => NotHere(context),
+                "qemu-io" => CommandRunner.Run(IoTool.Command, context, words),
                 "qemu-nbd" => NotHere(context),
                 "qemu-storage-daemon" => CommandRunner.Run(DaemonCommand.Command, context, words),
                 _ => DispatchWord(context, words),
@@ -59,7 +59,9 @@ internal static class Program
                 return CommandRunner.Run(ServeCommand.Command, context.Named("ingot serve"), rest);
             case "storage-daemon":
                 return CommandRunner.Run(DaemonCommand.Command, context.Named("ingot storage-daemon"), rest);
-            case "io" or "nbd":
+            case "io":
+                return CommandRunner.Run(IoTool.Command, context.Named("ingot io"), rest);
+            case "nbd":
                 return NotHere(context.Named($"ingot {word}"));
             case "-h" or "--help" or "help":
                 PrintHelp(context);
