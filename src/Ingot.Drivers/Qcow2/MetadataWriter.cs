@@ -22,8 +22,11 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     private readonly LoopMutex _mutex = new();
     private List<FreedClusters> _freed = [];
 
-    /// <summary>With lazy reference counts the image is marked dirty, and counts need not be written before what relies on them.</summary>
-    internal bool IsLazy { get; set; }
+    /// <summary>True when the image is marked dirty while it is in use: counts are made anew after a power cut, so their order does not matter.</summary>
+    internal bool IsMarkedDirty { get; init; }
+
+    /// <summary>True when, moreover, counts are not written before the image is closed.</summary>
+    internal bool IsLazy { get; init; }
 
     /// <summary>Called for ranges of the file that are free now; null to keep the space.</summary>
     internal Func<long, long, IoTask>? Discard { get; set; }
@@ -96,11 +99,11 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
         _freed = [];
         try
         {
-            await round.WriteCountsAsync(file, isBarrierNeeded: !IsLazy);
+            await round.WriteCountsAsync(file, isBarrierNeeded: !IsMarkedDirty);
             await round.WriteMapAsync(file);
             if (round.Freed.Count > 0)
             {
-                if (!IsLazy)
+                if (!IsMarkedDirty)
                 {
                     await file.FlushAsync();
                 }

@@ -24,9 +24,11 @@ internal sealed class Qcow2Image
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)), l1);
         Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable);
         Allocator = new ClusterAllocator(Geometry, file, Refcounts);
+        bool isLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
         {
-            IsLazy = header.Version >= 3 && (options.PublishMetadata || (options.LazyRefcounts ?? header.LazyRefcounts)),
+            IsMarkedDirty = header.Version >= 3 && (options.PublishMetadata || isLazy),
+            IsLazy = isLazy,
             Discard = options.PassDiscardRequest ? file.DiscardAsync : null,
         };
         Allocator.Retired = (first, count) =>
@@ -238,8 +240,8 @@ internal sealed class Qcow2Image
             return;
         }
 
-        // Nothing that autoclear bits vouch for (bitmaps) is kept up to date here. Lazy counts are only safe under the dirty bit.
-        IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsLazy ? IncompatibleFeatures.Dirty : 0);
+        // Nothing that autoclear bits vouch for (bitmaps) is kept up to date here. Without barriers counts are only safe under the dirty bit.
+        IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsMarkedDirty ? IncompatibleFeatures.Dirty : 0);
         await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, autoclear: 0);
         IsModified = true;
     }
