@@ -66,6 +66,30 @@ public sealed class StorageDaemonTests
     });
 
     [Fact]
+    public void KeepsWhatNeighboursInABlockWriteAtTheSameTime() => Run(1 << 20, async (node, daemon) =>
+    {
+        const int Count = 100, Length = 100;
+        using var data = new IoBuffer(Count * Length);
+        using var whole = new IoBuffer(1024);
+        new Random(5).NextBytes(data.Span);
+        whole.Span.Fill(0xee);
+        var tasks = new List<IoTask>();
+        for (int i = 0; i < Count; i++)
+        {
+            tasks.Add(node.WriteAsync(i * Length, data.Slice(i * Length, Length)));
+            tasks.Add(node.WriteAsync(65536 + (i * whole.Length), whole.Vector));
+        }
+
+        foreach (IoTask task in tasks)
+        {
+            await task;
+        }
+
+        Assert.True(data.Span.SequenceEqual(daemon.ReadImage(0, data.Length)));
+        Assert.DoesNotContain(daemon.ReadImage(65536, Count * whole.Length), b => b != 0xee);
+    });
+
+    [Fact]
     public void ServesAnyByteRangeOfLargeBlocks() => Run(1 << 20, async (node, daemon) =>
     {
         Assert.Equal(4096, node.Limits.RequestAlignment);
