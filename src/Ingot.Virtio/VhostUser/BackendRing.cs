@@ -60,7 +60,7 @@ internal sealed class BackendRing(int index)
         HasKick = false;
     }
 
-    /// <summary>Forgets everything.</summary>
+    /// <summary>Forgets everything but the base: QEMU 7.2 sets the status to 0 first and asks for the base then.</summary>
     internal void Reset()
     {
         DropKick();
@@ -68,7 +68,6 @@ internal sealed class BackendRing(int index)
         _doorbells.Error?.Dispose();
         _doorbells = default;
         Size = 0;
-        Base = 0;
         Address = null;
         IsEnabled = false;
     }

@@ -95,15 +95,17 @@ public class RunningRingTests
         await guest.SendAsync(new VhostUserMessage(VhostUserRequest.SetStatus).Add(15UL));
         using VhostUserMessage? status = await guest.CallAsync(new VhostUserMessage(VhostUserRequest.GetStatus));
         Assert.Equal(15UL, status!.Read<ulong>());
+        var driver = new BlkDriver(guest);
+        await driver.DoAsync(BlkRequestType.In, 0, 512);
         var message = new VhostUserMessage(request, VhostUserFlags.NeedReply);
         await AckAsync(guest, request == VhostUserRequest.SetStatus ? message.Add(0UL) : message);
-        var driver = new BlkDriver(guest);
         driver.Add(0, BlkRequestType.In, 0, 512);
         driver.Kick();
         await SettleAsync();
         Assert.Equal(0, driver.Queue.Pending);
+        Assert.Equal(1, await guest.StopQueueAsync(0));
         await guest.SendAsync(new VhostUserMessage(VhostUserRequest.SetFeatures).Add(Features | VirtioFeatures.ProtocolFeatures));
-        await guest.StartQueueAsync(0);
+        await guest.StartQueueAsync(0, start: 1);
         await guest.WaitUsedAsync();
     });
 
