@@ -66,7 +66,7 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
 
     private static int ChunkOf(BlockNode source, BlockNode target, CopyOptions options)
     {
-        int max = options.Compress ? Math.Max(target.Limits.OptimalTransfer, 512) : CopyOptions.MaxChunk;
+        int max = options.Compress ? Math.Max(target.Limits.OptimalTransfer, 512) : CopyOptions.PreferredChunk;
         foreach (int limit in (ReadOnlySpan<int>)[source.Limits.MaxTransfer, target.Limits.MaxTransfer])
         {
             max = limit > 0 ? Math.Min(max, limit) : max;

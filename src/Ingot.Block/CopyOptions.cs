@@ -5,8 +5,11 @@ namespace Ingot.Block;
 /// <summary>How a <see cref="BlockCopier"/> works. All sizes are bytes.</summary>
 public sealed record CopyOptions
 {
-    /// <summary>Requests of data are at most this long.</summary>
+    /// <summary>Requests of data are at most this long, and runs of zeroes are looked for in units of at most this.</summary>
     public const int MaxChunk = 2 << 20;
+
+    /// <summary>How long requests of data are when nothing asks for more: what is in flight then still fits into a processor's cache between read and write.</summary>
+    public const int PreferredChunk = 512 << 10;
 
     /// <summary>Chunks in flight at the same time.</summary>
     public int Parallel { get; init; } = 8;
