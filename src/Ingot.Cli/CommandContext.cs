@@ -22,10 +22,10 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
     /// <summary>Set by -q: only errors are printed.</summary>
     public bool IsQuiet { get; set; }
 
-    /// <summary>The context of this process. Console.Out is avoided: it costs milliseconds at start.</summary>
+    /// <summary>The context of this process.</summary>
     /// <param name="program">The name in messages.</param>
     /// <returns>The context.</returns>
-    public static CommandContext ForProcess(string program) => new(program, Open(Console.OpenStandardOutput(), false), Open(Console.OpenStandardError(), true))
+    public static CommandContext ForProcess(string program) => new(program, Open(1, false), Open(2, true))
     {
         IsTerminal = Libc.isatty(1) == 1,
     };
@@ -51,5 +51,5 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
 
     public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message) };
 
-    private static StreamWriter Open(Stream stream, bool flush) => new(stream, new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
+    private static StreamWriter Open(int fd, bool flush) => new(new DescriptorStream(fd), new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
 }

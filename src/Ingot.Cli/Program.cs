@@ -14,14 +14,7 @@ internal static class Program
     {
         string calledAs = Path.GetFileName(Environment.GetCommandLineArgs()[0]);
         CommandContext context = CommandContext.ForProcess(calledAs.StartsWith("qemu-", StringComparison.Ordinal) ? calledAs : "ingot");
-        try
-        {
-            return Dispatch(context, words);
-        }
-        finally
-        {
-            context.Out.Flush();
-        }
+        return Dispatch(context, words);
     }
 
     /// <summary>Picks a tool and runs it.</summary>
@@ -32,7 +25,7 @@ internal static class Program
     {
         try
         {
-            return context.Program switch
+            int status = context.Program switch
             {
                 "qemu-img" => ImageTool.Run(context, words),
                 "qemu-io" => CommandRunner.Run(IoTool.Command, context, words),
@@ -40,9 +33,17 @@ internal static class Program
                 "qemu-storage-daemon" => CommandRunner.Run(DaemonCommand.Command, context, words),
                 _ => DispatchWord(context, words),
             };
+            context.Out.Flush();
+            return status;
         }
-        catch (IOException e) when (e is not ErrnoException && e.HResult == (int)Errno.EPIPE)
+        catch (IOException e) when (e is not ErrnoException)
         {
+            // Only output fails so. When nobody reads it, there is no reason to complain, nor to go on.
+            if (e.HResult != (int)Errno.EPIPE)
+            {
+                context.Report(e.Message);
+            }
+
             return 1;
         }
     }

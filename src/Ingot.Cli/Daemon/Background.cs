@@ -35,7 +35,7 @@ internal static class Background
     /// <summary>Tells the starter that everything is up, and leaves its session, directory and terminal.</summary>
     public static void Detach()
     {
-        using (Stream output = Console.OpenStandardOutput())
+        using (var output = new DescriptorStream(1))
         {
             output.WriteByte((byte)Ready);
         }
