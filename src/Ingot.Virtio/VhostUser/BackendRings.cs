@@ -223,11 +223,27 @@ internal sealed class BackendRings
     {
         if (ring.Running is null && ring.CanRun && !(mayLackMemory && !SplitVirtqueue.IsMapped(_memory, ring.Address!.Value, ring.Size)))
         {
-            InflightQueue? notes = ring.Index < _inflight?.QueueCount ? _inflight.GetQueue(ring.Index, ring.Size) : null;
-            var queue = new SplitVirtqueue(new SplitQueueSetup(ring.Index, _memory, ring.Size, ring.Address!.Value, _features, ring.Base, notes, _log));
+            var queue = new SplitVirtqueue(new SplitQueueSetup(ring.Index, _memory, ring.Size, ring.Address!.Value, _features, ring.Base, NotesOf(ring), _log));
             ring.Running = queue;
             await _device.StartQueueAsync(ring.Index, queue, ring.Doorbells);
         }
+    }
+
+    // SeaBIOS makes its ring larger than what QEMU asked a buffer for; it is served all the same.
+    private InflightQueue? NotesOf(BackendRing ring)
+    {
+        if (_inflight is null)
+        {
+            return null;
+        }
+
+        if (_inflight.HasRoomFor(ring.Index, ring.Size))
+        {
+            return _inflight.GetQueue(ring.Index, ring.Size);
+        }
+
+        _device.Warn($"Queue {ring.Index} of {ring.Size} entries does not fit the in-flight buffer: if this server dies, its requests in flight are lost");
+        return null;
     }
 
     private static GuestRegion Share(GuestRegion region) => region with { Mapping = region.Mapping.Share() };

@@ -71,15 +71,21 @@ public sealed unsafe class InflightRegion
         }
     }
 
+    /// <summary>Whether the buffer has room for a queue.</summary>
+    /// <param name="index">The queue.</param>
+    /// <param name="queueSize">Its entries.</param>
+    /// <returns>True when it has.</returns>
+    public bool HasRoomFor(int index, int queueSize) => index < QueueCount && queueSize <= _queueSize;
+
     /// <summary>The part of one queue.</summary>
     /// <param name="index">The queue.</param>
     /// <param name="queueSize">Its entries.</param>
     /// <returns>The part.</returns>
-    /// <exception cref="ErrnoException">The queue is larger than the buffer was made for.</exception>
     public InflightQueue GetQueue(int index, int queueSize)
-        => queueSize <= _queueSize
-            ? new InflightQueue(_mapping.Pointer + ((long)index * PartSize(_queueSize)), queueSize)
-            : throw new ErrnoException(Errno.EPROTO, $"Queue {index} has {queueSize} entries, its in-flight buffer only {_queueSize}");
+    {
+        ArgumentOutOfRangeException.ThrowIfEqual(HasRoomFor(index, queueSize), false);
+        return new InflightQueue(_mapping.Pointer + ((long)index * PartSize(_queueSize)), queueSize);
+    }
 
     /// <summary>Unmaps the buffer; the front-end keeps it.</summary>
     public void Release() => _mapping.Release();
