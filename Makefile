@@ -2,15 +2,24 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 RID ?= linux-x64
-BUILD = artifacts/publish/$(RID)
+BUILD = artifacts/bin
 TOOLS = qemu-img qemu-io qemu-nbd qemu-storage-daemon
 
 prefix = $(DESTDIR)$(PREFIX)
 
-.PHONY: all install uninstall
+.PHONY: all run test bench install uninstall
 
 all:
 	dotnet publish src/Ingot.Cli -c Release -r $(RID) -o $(BUILD) -v quiet
+
+run:
+	bash scripts/demo
+
+test:
+	bash scripts/test
+
+bench: all
+	bash bench/run
 
 install: all
 	install -d "$(prefix)/bin" "$(prefix)/libexec/ingot/qemu" "$(prefix)/share/man/man1"

@@ -12,7 +12,7 @@ set -euo pipefail
 
 packages=(
     # native compilation of the binary
-    gcc libc6-dev zlib1g-dev
+    gcc libc6-dev zlib1g-dev make
     # the programs we are compared with, and servers to check the peers against
     qemu-utils
     qemu-system-x86         # with qemu-system-common: qemu-storage-daemon
