@@ -78,7 +78,7 @@ public class ServeTests
         (await Command.Ingot("create", "-q", "-f", "qcow2", work["disk"], "64G")).Succeeded();
         await using Server server = await Server.Serve(work["disk"], work["sock"], "--format", "qcow2");
         string disk = $"driver=virtio-blk-vhost-user,path={server.Socket}";
-        (await Command.Ingot("bench", "-w", "-c", "20000", "-d", "32", "-s", "4096", "-S", "1048576", "--image-opts", disk)).Succeeded();
+        (await Command.Ingot("img", "bench", "-w", "-c", "20000", "-d", "32", "-s", "4096", "-S", "1048576", "--image-opts", disk)).Succeeded();
         using Process process = Process.GetProcessById(server.Id);
         long kibibytes = process.WorkingSet64 >> 10;
         Assert.True(kibibytes < 80 << 10, $"{kibibytes} KiB resident");

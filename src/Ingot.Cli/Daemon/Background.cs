@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Ingot.Linux;
 
 namespace Ingot.Cli;
@@ -23,9 +24,12 @@ internal static class Background
         var start = new ProcessStartInfo(Environment.ProcessPath!, ArgumentsOf(line)) { RedirectStandardOutput = true };
         start.Environment[ChildMark] = "1";
         using Process child = Process.Start(start)!;
-        if (child.StandardOutput.ReadToEnd().Contains(Ready))
+        for (int c = child.StandardOutput.Read(); c >= 0; c = child.StandardOutput.Read())
         {
-            return 0;
+            if (c == Ready)
+            {
+                return 0;
+            }
         }
 
         child.WaitForExit();
@@ -43,12 +47,22 @@ internal static class Background
         Libc.setsid();
         Environment.CurrentDirectory = "/";
         int nothing = Libc.open("/dev/null", Libc.O_RDWR | Libc.O_CLOEXEC, 0);
-        for (int fd = 0; fd <= 2; fd++)
+        foreach (int fd in CopiesOfStandardStreams())
         {
             Libc.dup2(nothing, fd);
         }
 
         Libc.close(nothing);
+    }
+
+    // The runtime writes to copies of descriptors 1 and 2: as long as one is open, whoever reads our starter's output waits for its end.
+    private static List<int> CopiesOfStandardStreams()
+    {
+        const string directory = "/proc/self/fd";
+        string?[] standard = [TargetOf($"{directory}/0"), TargetOf($"{directory}/1"), TargetOf($"{directory}/2")];
+        return [.. Directory.GetFileSystemEntries(directory).Where(fd => standard.Contains(TargetOf(fd))).Select(fd => int.Parse(Path.GetFileName(fd), CultureInfo.InvariantCulture))];
+
+        static string? TargetOf(string link) => new FileInfo(link).LinkTarget;
     }
 
     // Called through a link, the name is part of the message: the word that picks the tool must come back.

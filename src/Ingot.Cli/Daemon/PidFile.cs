@@ -3,13 +3,13 @@ using Ingot.Linux;
 
 namespace Ingot.Cli;
 
-/// <summary>A file with the process id, locked as long as the process lives, so that a second daemon does not take it over.</summary>
+/// <summary>A file with the process id, locked as long as the process lives, so that a second daemon does not take it over; anybody may read it.</summary>
 internal sealed class PidFile : IDisposable
 {
     private readonly string _path;
-    private readonly FileStream _file;
+    private readonly FileDescriptor _file;
 
-    private PidFile(string path, FileStream file)
+    private PidFile(string path, FileDescriptor file)
     {
         _path = path;
         _file = file;
@@ -18,19 +18,16 @@ internal sealed class PidFile : IDisposable
     public static PidFile Create(string path)
     {
         path = Path.GetFullPath(path);
-        try
+        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, 0x1A4 /* 0644 */);
+        var file = fd >= 0 ? new FileDescriptor(fd) : throw ErrnoException.ForLastError($"cannot create PID file '{path}'");
+        if (!ImageLocks.TryTakeWhole(file))
         {
-            // FileShare.None is an advisory lock on Linux: a second process with the same file fails here.
-            var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-            file.SetLength(0);
-            file.Write(Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
-            file.Flush();
-            return new PidFile(path, file);
+            file.Dispose();
+            throw new ErrnoException(Errno.EAGAIN, $"cannot lock PID file '{path}': another process uses it");
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new ErrnoException(Errno.EACCES, $"cannot create PID file '{path}': {e.Message}", e);
-        }
+
+        File.WriteAllText(path, $"{Environment.ProcessId}\n", Encoding.ASCII);
+        return new PidFile(path, file);
     }
 
     public void Dispose()
