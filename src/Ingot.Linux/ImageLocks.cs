@@ -81,6 +81,15 @@ public static unsafe class ImageLocks
         Unlock(fd.Value, ForbidsBase);
     }
 
+    /// <summary>Takes a whole file for one owner, as PID files are; ends when the descriptor is closed.</summary>
+    /// <param name="fd">An open file.</param>
+    /// <returns>False when somebody else has it.</returns>
+    public static bool TryTakeWhole(FileDescriptor fd)
+    {
+        var request = new Libc.flock { l_type = Libc.F_WRLCK, l_whence = Libc.SEEK_SET };
+        return Libc.fcntl(fd.Value, Libc.F_OFD_SETLK, (nint)(&request)) == 0;
+    }
+
     private static void Unlock(int fd, long offset)
     {
         var request = new Libc.flock { l_type = Libc.F_UNLCK, l_whence = Libc.SEEK_SET, l_start = offset, l_len = Count };
