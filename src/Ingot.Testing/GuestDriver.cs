@@ -138,7 +138,7 @@ public sealed class GuestDriver : IDisposable
             InflightFile = reply!.TakeDescriptor();
         }
 
-        ulong size = (ulong)InflightRegion.SizeOf(_queues.Length, _queues[0].Size);
+        var size = (ulong)Libc.Stat(InflightFile!.Value).Size;
         VhostUserMessage message = new VhostUserMessage(VhostUserRequest.SetInflightFd).Add(wish with { Size = size });
         message.Descriptors.Add(InflightFile!);
         await SendAsync(message);

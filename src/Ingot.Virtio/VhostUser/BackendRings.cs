@@ -229,7 +229,7 @@ internal sealed class BackendRings
         }
     }
 
-    // SeaBIOS makes its ring larger than what QEMU asked a buffer for; it is served all the same.
+    // A guest may choose a larger ring than its front-end asked a buffer for; it is served all the same.
     private InflightQueue? NotesOf(BackendRing ring)
     {
         if (_inflight is null)

@@ -285,11 +285,11 @@ public sealed class BackendSession
         _backendChannel = new VhostUserConnection(new UnixSocket(descriptor!));
     }
 
-    private static VhostUserMessage GetInflight(VhostUserMessage message)
+    private VhostUserMessage GetInflight(VhostUserMessage message)
     {
         VhostUserInflight wish = message.Read<VhostUserInflight>();
         InflightRegion.Check(wish, VhostUserRequest.GetInflightFd);
-        long size = InflightRegion.SizeOf(wish.QueueCount, wish.QueueSize);
+        long size = InflightRegion.SizeOf(wish.QueueCount, Math.Max(wish.QueueSize, _device.MaxQueueSize));
         VhostUserMessage reply = Reply(message).Add(new VhostUserInflight((ulong)size, 0, wish.QueueCount, wish.QueueSize));
         reply.Descriptors.Add(SharedMapping.CreateFile("ingot-inflight", size));
         return reply;

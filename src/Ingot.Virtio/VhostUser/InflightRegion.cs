@@ -13,13 +13,14 @@ public sealed unsafe class InflightRegion
 {
     private const int Alignment = 64;
     private readonly SharedMapping _mapping;
-    private readonly int _queueSize;
+    private readonly long _partSize;
 
-    private InflightRegion(SharedMapping mapping, int queueCount, int queueSize)
+    // Each queue's part is its share of the whole buffer, not what the queue size says: QEMU 10 asks for 128 entries, and its guest uses 1024.
+    private InflightRegion(SharedMapping mapping, int queueCount)
     {
         _mapping = mapping;
         QueueCount = queueCount;
-        _queueSize = queueSize;
+        _partSize = mapping.Length / queueCount & -Alignment;
     }
 
     /// <summary>Queues that the buffer covers.</summary>
@@ -51,7 +52,7 @@ public sealed unsafe class InflightRegion
         }
 
         SharedMapping mapping = SharedMapping.Map(file, description.Offset, description.Size, "SET_INFLIGHT_FD");
-        return new InflightRegion(mapping, description.QueueCount, description.QueueSize);
+        return new InflightRegion(mapping, description.QueueCount);
     }
 
     /// <summary>Refuses a description without queues.</summary>
@@ -75,7 +76,7 @@ public sealed unsafe class InflightRegion
     /// <param name="index">The queue.</param>
     /// <param name="queueSize">Its entries.</param>
     /// <returns>True when it has.</returns>
-    public bool HasRoomFor(int index, int queueSize) => index < QueueCount && queueSize <= _queueSize;
+    public bool HasRoomFor(int index, int queueSize) => index < QueueCount && PartSize(queueSize) <= _partSize;
 
     /// <summary>The part of one queue.</summary>
     /// <param name="index">The queue.</param>
@@ -84,7 +85,7 @@ public sealed unsafe class InflightRegion
     public InflightQueue GetQueue(int index, int queueSize)
     {
         ArgumentOutOfRangeException.ThrowIfEqual(HasRoomFor(index, queueSize), false);
-        return new InflightQueue(_mapping.Pointer + ((long)index * PartSize(_queueSize)), queueSize);
+        return new InflightQueue(_mapping.Pointer + (index * _partSize), queueSize);
     }
 
     /// <summary>Unmaps the buffer; the front-end keeps it.</summary>
