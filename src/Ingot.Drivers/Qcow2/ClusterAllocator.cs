@@ -191,7 +191,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         if (_end < 0)
         {
             _end = await FindEndAsync();
-            _fresh = Math.Max(_end, geometry.ClustersFor(file.LengthAtOpen));
+            _fresh = Math.Max(_fresh, Math.Max(_end, geometry.ClustersFor(file.Length)));
         }
 
         (long first, long run) = await FindFreeAsync(count, exact);

@@ -13,9 +13,6 @@ internal sealed class HostFile(ChildNode child)
 
     internal long Length => child.Node.Length;
 
-    /// <summary>The length at opening: what was never written lies behind it.</summary>
-    internal long LengthAtOpen { get; } = child.Node.Length;
-
     /// <summary>Reads; zeroes past the end.</summary>
     internal IoTask ReadAsync(long offset, IoVector data)
     {

@@ -39,11 +39,17 @@ internal sealed class PagedTable
 
     internal static async IoTask<PagedTable> ReadAsync(HostFile file, long offset, int count)
     {
+        const int ChunkEntries = 8192;
         var entries = new ulong[count];
-        byte[] bytes = await file.ReadBytesAsync(offset, count * 8);
-        for (int i = 0; i < count; i++)
+        using var chunk = new IoBuffer(Math.Max(1, Math.Min(count, ChunkEntries) * 8));
+        for (int first = 0; first < count; first += ChunkEntries)
         {
-            entries[i] = BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(i * 8));
+            int n = Math.Min(count - first, ChunkEntries);
+            await file.ReadAsync(offset + (first * 8L), chunk.Slice(0, n * 8));
+            for (int i = 0; i < n; i++)
+            {
+                entries[first + i] = BinaryPrimitives.ReadUInt64BigEndian(chunk.Span[(i * 8)..]);
+            }
         }
 
         return new PagedTable(offset, entries);
