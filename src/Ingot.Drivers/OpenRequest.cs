@@ -36,6 +36,9 @@ public enum OpenFlags
 
     /// <summary>Discards have no effect (discard=ignore).</summary>
     IgnoreDiscard = 256,
+
+    /// <summary>For servers: what has completed outlives the process without a flush, since the peer goes on with the next one and never repeats it.</summary>
+    PublishMetadata = 512,
 }
 
 /// <summary>What a driver needs to open a node.</summary>

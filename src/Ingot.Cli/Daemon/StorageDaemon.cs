@@ -27,7 +27,7 @@ internal sealed class StorageDaemon(CommandContext context)
             throw new OptionException("Parameter 'driver' is missing");
         }
 
-        _nodes.Push(await _graph.OpenAsync(options, OpenFlags.ReadWrite | OpenFlags.IgnoreDiscard));
+        _nodes.Push(await _graph.OpenAsync(options, OpenFlags.ReadWrite | OpenFlags.IgnoreDiscard | OpenFlags.PublishMetadata));
     }
 
     public void AddObject(OptionSet options)

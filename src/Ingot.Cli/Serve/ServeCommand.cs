@@ -76,7 +76,7 @@ internal static class ServeCommand
     {
         string name = arguments.Operands[0];
         bool snapshot = arguments.Has("snapshot");
-        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache");
+        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache") | OpenFlags.PublishMetadata;
         BlockGraph graph = context.NewGraph();
         bool writable = !arguments.Has("read-only");
         BlockNode image = await ImageOpener.OpenAsync(graph, arguments, name, writable && !snapshot ? flags | OpenFlags.ReadWrite : flags);

@@ -26,7 +26,7 @@ public sealed class Qcow2Driver : BlockDriver
     /// <inheritdoc/>
     public override async IoTask<BlockNode> OpenAsync(OpenRequest request)
     {
-        Qcow2Options options = Qcow2Options.Take(request.Options);
+        Qcow2Options options = Qcow2Options.Take(request.Options, request.Flags);
         bool hasBackingOption = request.Options.Has("backing");
         object? backing = request.Options.TakeReference("backing");
         ChildNode file = await request.OpenChildAsync("file", request.Flags & ~OpenFlags.NoBacking)

@@ -30,14 +30,14 @@ internal sealed record Qcow2Options
 
     internal long? RefcountCacheSize { get; init; }
 
-    internal static Qcow2Options Take(OptionSet options)
+    internal static Qcow2Options Take(OptionSet options, OpenFlags flags)
     {
         var taken = new Qcow2Options
         {
             LazyRefcounts = options.TakeBool("lazy-refcounts"),
             PassDiscardRequest = options.TakeBool("pass-discard-request") ?? true,
             OverlapCheck = (options.TakeWord("overlap-check", "none", "constant", "cached", "all") ?? "cached") != "none",
-            PublishMetadata = options.TakeBool("publish-metadata") ?? false,
+            PublishMetadata = options.TakeBool("publish-metadata") ?? (flags & OpenFlags.PublishMetadata) != 0,
             CacheSize = options.TakeSize("cache-size"),
             L2CacheSize = options.TakeSize("l2-cache-size"),
             RefcountCacheSize = options.TakeSize("refcount-cache-size"),
