@@ -17,7 +17,8 @@ public sealed class EventLoop : IDisposable
     private readonly Mailbox _mailbox;
     private readonly TimerQueue _timers = new();
     private readonly List<ILoopPoller> _pollers = [];
-    private readonly SpinWindow _spin;
+    private readonly SpinWindow _idleSpin;
+    private readonly SpinWindow _diskSpin;
     private List<IEndOfTurn> _endOfTurn = [];
     private List<IEndOfTurn> _endOfTurnRunning = [];
     private IoContinuation? _readyHead;
@@ -31,7 +32,8 @@ public sealed class EventLoop : IDisposable
         Name = name;
         Ring = options.CreateRing();
         _mailbox = new Mailbox(Ring.Wake);
-        _spin = new SpinWindow(options.MaxPollNanoseconds);
+        _idleSpin = new SpinWindow(options.MaxPollNanoseconds);
+        _diskSpin = new SpinWindow(options.MaxPollNanoseconds);
     }
 
     /// <summary>The loop that the calling thread runs.</summary>
@@ -122,7 +124,8 @@ public sealed class EventLoop : IDisposable
 
     /// <summary>Runs something on this loop soon. Any thread.</summary>
     /// <param name="work">Not in any other list.</param>
-    public void Post(IoContinuation work) => _mailbox.Post(work);
+    /// <returns>False when the loop has ended: the work will never run.</returns>
+    public bool Post(IoContinuation work) => _mailbox.Post(work);
 
     /// <summary>Runs a call on this loop soon. Any thread. Allocates: not for the data path.</summary>
     /// <param name="action">The call; must not throw.</param>
@@ -247,6 +250,7 @@ public sealed class EventLoop : IDisposable
             RunEndOfTurn();
             if (stop())
             {
+                _mailbox.Close();
                 break;
             }
 
@@ -270,16 +274,18 @@ public sealed class EventLoop : IDisposable
 
     private void WaitForWork()
     {
-        if (_pollers.Count > 0 && _spin.IsOpen)
+        // Peers answer in their own time and disks in theirs: what is worth spinning for is learnt apart.
+        SpinWindow spin = Ring.InFlight + (_threads?.InFlight ?? 0) > 0 ? _diskSpin : _idleSpin;
+        if (_pollers.Count > 0 && spin.IsOpen)
         {
             Ring.Submit(0);
-            long deadline = Stopwatch.GetTimestamp() + _spin.Ticks;
+            long deadline = Stopwatch.GetTimestamp() + spin.Ticks;
             int spins = 0;
             do
             {
                 if (HasWork() || Poll())
                 {
-                    _spin.Hit();
+                    spin.Hit();
                     Ring.Submit(0);
                     return;
                 }
@@ -291,7 +297,7 @@ public sealed class EventLoop : IDisposable
                 }
             }
             while (Stopwatch.GetTimestamp() < deadline);
-            _spin.Miss();
+            spin.Miss();
         }
 
         long started = Stopwatch.GetTimestamp();
@@ -301,7 +307,7 @@ public sealed class EventLoop : IDisposable
             poller.Awake();
         }
 
-        _spin.Slept(Stopwatch.GetTimestamp() - started);
+        spin.Slept(Stopwatch.GetTimestamp() - started);
     }
 
     private bool HasWork() => Ring.HasCompletions || !_mailbox.IsEmpty || (_threads?.HasCompletions ?? false);

@@ -8,12 +8,19 @@ internal sealed class Mailbox(Action wake)
 
     internal bool IsEmpty => Volatile.Read(ref _head) is null;
 
-    internal void Post(IoContinuation work)
+    /// <summary>Leaves a letter; false when the loop has ended and will never read it.</summary>
+    internal bool Post(IoContinuation work)
     {
         IoContinuation? head;
         do
         {
             head = Volatile.Read(ref _head);
+            if (head == Closed.Instance)
+            {
+                work.Next = null;
+                return false;
+            }
+
             work.Next = head;
         }
         while (Interlocked.CompareExchange(ref _head, work, head) != head);
@@ -22,6 +29,18 @@ internal sealed class Mailbox(Action wake)
         {
             wake();
         }
+
+        return true;
+    }
+
+    /// <summary>Reads the last letters and takes no more. The loop's last act.</summary>
+    internal void Close()
+    {
+        do
+        {
+            Drain();
+        }
+        while (Interlocked.CompareExchange(ref _head, Closed.Instance, null) is not null);
     }
 
     /// <summary>Announces that the loop sleeps from here on; false when letters are there already.</summary>
@@ -55,5 +74,12 @@ internal sealed class Mailbox(Action wake)
             work.Next = null;
             work.Resume();
         }
+    }
+
+    private sealed class Closed : IoContinuation
+    {
+        internal static readonly Closed Instance = new();
+
+        protected internal override void Resume() => throw new InvalidOperationException("The loop has ended.");
     }
 }

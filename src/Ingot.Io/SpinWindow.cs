@@ -23,7 +23,7 @@ internal sealed class SpinWindow(long maxNanoseconds)
     internal void Slept(long ticks)
     {
         // Work that came this soon is a peer at work: on a busy machine its answers only look late because it was not scheduled.
-        if (ticks < 4 * _maxTicks)
+        if (ticks < 2 * _maxTicks)
         {
             _misses = 0;
         }

@@ -43,7 +43,14 @@ internal sealed class BlockRequest(BlockDevice device) : IoContinuation, IValueT
         _isInline = isInline;
         _cancellation = cancellation;
         var task = new ValueTask(this, _source.Version);
-        device.Loop.Post(this);
+        if (!device.Loop.Post(this))
+        {
+            // The device was disposed on another thread meanwhile, and with it the loop.
+            _pinned.Unpin();
+            _error = new ObjectDisposedException(nameof(BlockDevice));
+            Execute();
+        }
+
         return task;
     }
 

@@ -270,8 +270,9 @@ internal sealed class Qcow2Image
             {
                 await CopyTableAsync(oldOffset, offset);
             }
-            else if (!run.IsFresh)
+            else
             {
+                // Also behind the end of the file: another request's round may write the L1 entry before this table has an entry to be written for.
                 await File.WriteZeroesAsync(offset, Geometry.ClusterLength);
             }
         }

@@ -15,8 +15,8 @@ public abstract class IoRing : IDisposable
     /// <summary>"io_uring" or "threads".</summary>
     public abstract string EngineName { get; }
 
-    /// <summary>Operations handed in and not completed, watches included.</summary>
-    internal int InFlight { get; set; }
+    /// <summary>File operations handed in and not completed; waits and watches are not counted.</summary>
+    internal int InFlight { get; private protected set; }
 
     /// <summary>Reads the whole vector; what lies past the end of the file reads as zeroes.</summary>
     /// <param name="fd">An open file.</param>

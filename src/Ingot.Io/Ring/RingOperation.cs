@@ -33,6 +33,9 @@ internal sealed unsafe class RingOperation(IoRing ring) : IoPromise<int>
     internal bool InFlight;
     internal bool IsDirect;
 
+    /// <summary>True for what the disk answers, false for waits that may take forever.</summary>
+    internal bool IsFileOperation => Opcode < RingOpcode.Poll;
+
     private Libc.iovec* _iovecs;
     private int _iovecCapacity;
 

@@ -52,7 +52,7 @@ internal sealed unsafe class ThreadPoolRing(Action? wake = null) : IoRing
 
     internal override void Enqueue(RingOperation operation)
     {
-        InFlight++;
+        InFlight += operation.IsFileOperation ? 1 : 0;
         operation.InFlight = true;
         if (operation.Opcode is RingOpcode.Poll or RingOpcode.Watch)
         {
@@ -79,7 +79,6 @@ internal sealed unsafe class ThreadPoolRing(Action? wake = null) : IoRing
     {
         if (_waits.Remove(operation))
         {
-            InFlight--;
             operation.InFlight = false;
             if (operation.Opcode == RingOpcode.Watch)
             {
@@ -151,7 +150,7 @@ internal sealed unsafe class ThreadPoolRing(Action? wake = null) : IoRing
                 continue;
             }
 
-            InFlight--;
+            InFlight -= operation.IsFileOperation ? 1 : 0;
             operation.InFlight = false;
             operation.Finish(result);
         }

@@ -93,7 +93,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
 
     internal override void Enqueue(RingOperation operation)
     {
-        InFlight++;
+        InFlight += operation.IsFileOperation ? 1 : 0;
         operation.InFlight = true;
         IoUringSqe* sqe = _backlog.Count == 0 ? TryGetSqe() : null;
         if (sqe == null)
@@ -166,7 +166,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     {
         if (operation.Opcode != RingOpcode.Watch)
         {
-            InFlight--;
+            InFlight -= operation.IsFileOperation ? 1 : 0;
             operation.InFlight = false;
             operation.Finish(cqe.Result);
             return;
@@ -175,7 +175,6 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
         IReadyHandler? handler = operation.Handler;
         if ((cqe.Flags & IORING_CQE_F_MORE) == 0)
         {
-            InFlight--;
             operation.InFlight = false;
             if (handler is null || cqe.Result < 0)
             {

@@ -65,7 +65,8 @@ public class ChainPropertyTests
         await meter.RunAsync(Rounds);
         long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
         EventLoop.Current.RemovePoller(meter);
-        Assert.True(allocated < 1000, $"{allocated} bytes in {Rounds * Batch} requests"); // the wait for the end of the run is one object
+        // The wait for the end of the run is one object; a collection on another test's thread ends this thread's 8 KiB allocation buffer early, which counts.
+        Assert.True(allocated < 32_768, $"{allocated} bytes in {Rounds * Batch} requests");
     });
 
     private static void Lay(BlkDriver driver, bool writes, int length, bool indirect, int[] cuts)
