@@ -40,6 +40,9 @@ internal sealed class DirectAccess
 
     internal bool AcceptsWrite(long offset, IoVector data) => !NeedsLocks && Accepts(offset, data);
 
+    /// <summary>Keeps part-block writes out of a range: they would write back what it held before.</summary>
+    internal IoTask<RangeLock.Held> LockAsync(long offset, long length) => _locks.LockAsync(offset, length);
+
     internal async IoTask ReadAsync(long offset, IoVector data)
     {
         while (data.Length > 0)

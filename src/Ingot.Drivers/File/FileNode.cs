@@ -106,6 +106,7 @@ internal sealed class FileNode : BlockNode
     {
         if (_canPunch && length > 0)
         {
+            using RangeLock.Held? held = _direct is { NeedsLocks: true } ? await _direct.LockAsync(offset, length) : null;
             Errno errno = await Ring.AllocateAsync(_fd, Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, offset, length).Status();
             if (!IsUnsupported(errno))
             {
@@ -156,6 +157,7 @@ internal sealed class FileNode : BlockNode
         }
 
         await GrowForZeroesAsync(offset + length);
+        using RangeLock.Held? held = _direct is { NeedsLocks: true } ? await _direct.LockAsync(offset, length) : null;
         const int punch = Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE;
         if (!mayUnmap && _canZeroRange)
         {
@@ -189,14 +191,13 @@ internal sealed class FileNode : BlockNode
         return true;
     }
 
-    // Not ftruncate: a write of another request may have made the file longer meanwhile.
+    // Not ftruncate: a write of another request may have made the file longer meanwhile. One byte, so that what shares its block stays.
     private async IoTask GrowForZeroesAsync(long end)
     {
         if (!_isDevice && end > Length)
         {
-            using IoBuffer zeroes = IoBuffer.Zeroed(Limits.RequestAlignment);
-            long last = (end - 1) / zeroes.Length * zeroes.Length;
-            await WritePlainAsync(last, zeroes.Vector, WriteFlags.None);
+            using IoBuffer zero = IoBuffer.Zeroed(1);
+            await WriteCore(end - 1, zero.Vector, WriteFlags.None);
         }
     }
 

@@ -63,6 +63,20 @@ public class LeafDriverTests
         await node.CloseAsync();
     });
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(",cache.direct=on")]
+    public void Zeroes_behind_the_end_of_a_file_leave_what_shares_their_block(string options) => Loop.Run(async () =>
+    {
+        using var directory = new TempDirectory();
+        byte[] before = [.. Enumerable.Range(0, 1536).Select(n => (byte)(n | 1))];
+        System.IO.File.WriteAllBytes(directory["a"], before);
+        BlockNode node = await new BlockGraph().OpenAsync(KeyValueText.Parse($"driver=file,filename={directory["a"]}{options}"), OpenFlags.ReadWrite);
+        await node.WriteZeroesAsync(1536, 512, ZeroFlags.MayUnmap);
+        await node.CloseAsync();
+        Assert.Equal([.. before, .. new byte[512]], System.IO.File.ReadAllBytes(directory["a"]).AsSpan(0, 2048).ToArray());
+    });
+
     [Fact]
     public void Unknown_options_are_named() => Loop.Run(async () =>
     {
