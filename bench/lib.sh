@@ -76,9 +76,11 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f\n", (b > 0 ? a / b : 0) 
 
 heading() { printf '\n%-50s %13s %13s %8s  %s\n' "$1" ingot peer ratio bar; }
 
-# One line of the report: what, ours, the peer's, the ratio, and whether it keeps the bar.
-report() { # name ours peers ratio min|max bar
-    awk -v name="$1" -v ours="$2" -v theirs="$3" -v ratio="$4" -v kind="$5" -v bar="$6" 'BEGIN {
+# One line of the report: what, ours, the peer's, the ratio, and whether it keeps the bar. With the number of pairs that missed the bar, a miss that
+# chance explains (fewer than half of the pairs and two standard deviations) is "even".
+report() { # name ours peers ratio min|max bar ["misses pairs"]
+    awk -v name="$1" -v ours="$2" -v theirs="$3" -v ratio="$4" -v kind="$5" -v bar="$6" -v pairs="${7-}" 'BEGIN {
         holds = kind == "min" ? ratio >= bar : ratio <= bar
-        printf "%-50s %13s %13s %8s  %s %-4s %s\n", name, ours, theirs, ratio, kind == "min" ? ">=" : "<=", bar, holds ? "ok" : "MISSED" }'
+        even = split(pairs, p, " ") == 2 && p[1] < p[2] / 2 + sqrt(p[2])
+        printf "%-50s %13s %13s %8s  %s %-4s %s\n", name, ours, theirs, ratio, kind == "min" ? ">=" : "<=", bar, holds ? "ok" : even ? "even" : "MISSED" }'
 }

@@ -25,6 +25,7 @@ public sealed class EventLoop : IDisposable
     private IoContinuation? _readyTail;
     private ThreadPoolRing? _threads;
     private Thread? _thread;
+    private bool _diskWasSlow;
     private volatile bool _stopping;
 
     private EventLoop(string name, EventLoopOptions options)
@@ -32,8 +33,8 @@ public sealed class EventLoop : IDisposable
         Name = name;
         Ring = options.CreateRing();
         _mailbox = new Mailbox(Ring.Wake);
-        _idleSpin = new SpinWindow(options.MaxPollNanoseconds);
-        _diskSpin = new SpinWindow(options.MaxPollNanoseconds);
+        _idleSpin = new SpinWindow(options.MaxPollNanoseconds, patience: 2);
+        _diskSpin = new SpinWindow(options.MaxPollNanoseconds, patience: 1);
     }
 
     /// <summary>The loop that the calling thread runs.</summary>
@@ -274,9 +275,11 @@ public sealed class EventLoop : IDisposable
 
     private void WaitForWork()
     {
-        // Peers answer in their own time and disks in theirs: what is worth spinning for is learnt apart.
-        SpinWindow spin = Ring.InFlight + (_threads?.InFlight ?? 0) > 0 ? _diskSpin : _idleSpin;
-        if (_pollers.Count > 0 && spin.IsOpen)
+        // Peers answer in their own time and disks in theirs: what is worth spinning for is learnt apart. After a slow disk, what spinning for the
+        // peer saves is lost in what the disk takes, and the peer may need our processor.
+        bool isDisk = Ring.InFlight + (_threads?.InFlight ?? 0) > 0;
+        SpinWindow spin = isDisk ? _diskSpin : _idleSpin;
+        if (_pollers.Count > 0 && spin.IsOpen && (isDisk || !_diskWasSlow))
         {
             Ring.Submit(0);
             long deadline = Stopwatch.GetTimestamp() + spin.Ticks;
@@ -307,7 +310,7 @@ public sealed class EventLoop : IDisposable
             poller.Awake();
         }
 
-        spin.Slept(Stopwatch.GetTimestamp() - started);
+        _diskWasSlow = !spin.Slept(Stopwatch.GetTimestamp() - started) && isDisk;
     }
 
     private bool HasWork() => Ring.HasCompletions || !_mailbox.IsEmpty || (_threads?.HasCompletions ?? false);
