@@ -37,6 +37,15 @@ public abstract class BlockNode
     /// <summary>True when discards of this node have no effect and zeroes keep their space (discard=ignore). Set once, before requests come.</summary>
     public bool IgnoresDiscard { get; set; }
 
+    /// <summary>
+    /// The loop that requests run on, once an export has chosen one with <see cref="Settle"/>; null for the loop that opened the node. Of no
+    /// meaning with <see cref="BlockFeatures.AnyLoop"/>.
+    /// </summary>
+    public EventLoop? Home { get; private set; }
+
+    /// <summary>True for a node whose own work is tied to the loop that opened it: it can't settle on another.</summary>
+    public virtual bool IsTiedToLoop => false;
+
     /// <summary>Nodes directly below, with the role they play: "file", "backing".</summary>
     public virtual IEnumerable<(string Role, BlockNode Node)> Children => [];
 
@@ -48,6 +57,28 @@ public abstract class BlockNode
 
     /// <summary>The file name that a user would give to open this again; a json: name when there is none.</summary>
     public virtual string FileName => File?.FileName ?? "";
+
+    /// <summary>
+    /// Chooses the loop that this node and all below it run on from now on. The first choice stays: nodes that share one with a settled node settle
+    /// with it. Call it on the loop that opened the nodes, with no request in flight in those that have not settled.
+    /// </summary>
+    /// <param name="wish">The loop wanted; null for the one that opened the nodes.</param>
+    /// <returns>The loop to send requests on.</returns>
+    /// <exception cref="Linux.ErrnoException">EBUSY: nodes below have settled on different loops.</exception>
+    public EventLoop Settle(EventLoop? wish)
+    {
+        BlockNode[] nodes = [.. Below().Distinct().Where(node => (node.Features & BlockFeatures.AnyLoop) == 0)];
+        EventLoop[] homes = [.. nodes.Where(node => node.Home is not null).Select(node => node.Home!).Distinct()];
+        bool isTied = nodes.Any(node => node.IsTiedToLoop);
+        EventLoop home = homes.Length > 0 ? homes[0] : isTied || wish is null ? EventLoop.Current : wish;
+        if (homes.Length > 1 || (isTied && home != EventLoop.Current))
+        {
+            throw new Linux.ErrnoException(Linux.Errno.EBUSY, $"Node '{Name}' uses nodes that are served by different iothreads");
+        }
+
+        Array.ForEach(nodes, node => node.Home = home);
+        return home;
+    }
 
     /// <summary>Reads the whole vector.</summary>
     /// <param name="offset">Bytes; offset and length within <see cref="Length"/>.</param>
@@ -123,6 +154,8 @@ public abstract class BlockNode
     /// <summary>Facts for `info`.</summary>
     /// <returns>The facts.</returns>
     public virtual IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo());
+
+    private IEnumerable<BlockNode> Below() => Children.SelectMany(child => child.Node.Below()).Prepend(this);
 
     /// <summary>See <see cref="ReadAsync"/>.</summary>
     /// <param name="offset">Bytes, checked.</param>

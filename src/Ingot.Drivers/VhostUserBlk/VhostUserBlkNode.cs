@@ -32,6 +32,9 @@ public sealed class VhostUserBlkNode : BlockNode
     }
 
     /// <inheritdoc/>
+    public override bool IsTiedToLoop => true;
+
+    /// <inheritdoc/>
     public override string DriverName => VhostUserBlkDriver.DriverName;
 
     /// <inheritdoc/>

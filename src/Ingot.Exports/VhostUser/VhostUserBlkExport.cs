@@ -8,7 +8,8 @@ namespace Ingot.Exports.VhostUser;
 
 /// <summary>
 /// Offers a node over a vhost-user-blk socket to one front-end at a time, again and again. The control connection lives on the loop that started the
-/// export; queues of a node that may be used from any loop are spread over the loops given, those of other nodes stay on the control loop.
+/// export; queues of a node that may be used from any loop are spread over the loops given, those of other nodes run on the loop that the node
+/// settles on.
 /// </summary>
 public sealed class VhostUserBlkExport : Export
 {
@@ -28,13 +29,21 @@ public sealed class VhostUserBlkExport : Export
         int blockSize = options.Validate(node);
         IsWritable = options.Writable;
         _warn = message => warn?.Invoke($"Export '{Id}': {message}");
+        if ((node.Features & BlockFeatures.AnyLoop) == 0)
+        {
+            loops = [node.Settle(loops.Count > 0 ? loops[0] : null)];
+        }
+        else if (loops.Count == 0)
+        {
+            loops = [EventLoop.Current];
+        }
+
         _socket = options.Path is not null ? UnixSocket.Listen(options.Path) : new UnixSocket(options.Socket!);
         _handler = new VirtioBlkHandler(node, options.Writable, blockSize, options.QueueCount, options.Serial ?? options.Id);
-        bool isSpread = loops.Count > 0 && (node.Features & BlockFeatures.AnyLoop) != 0;
         _workers = new QueueWorker[options.QueueCount];
         for (int i = 0; i < _workers.Length; i++)
         {
-            _workers[i] = new QueueWorker(i, isSpread ? loops[i % loops.Count] : EventLoop.Current, _handler, _warn);
+            _workers[i] = new QueueWorker(i, loops[i % loops.Count], _handler, _warn);
         }
 
         _device = new VhostUserBlkDevice(_handler, _workers, options.MaxQueueSize, _warn);
@@ -89,8 +98,23 @@ public sealed class VhostUserBlkExport : Export
         _socket.Dispose();
         if (!Node.IsReadOnly)
         {
-            await Node.FlushAsync();
+            await FlushAsync(_workers[0].Loop);
         }
+    }
+
+    private async IoTask FlushAsync(EventLoop loop)
+    {
+        if (loop == EventLoop.Current)
+        {
+            await Node.FlushAsync();
+            return;
+        }
+
+        await EventLoop.Current.WaitAsync(loop.RunAsync(async () =>
+        {
+            await Node.FlushAsync();
+            return true;
+        }));
     }
 
     private async IoTask RunAsync()

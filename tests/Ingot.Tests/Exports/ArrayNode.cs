@@ -28,6 +28,9 @@ internal sealed class ArrayNode(byte[] data, BlockFeatures features = BlockFeatu
 
     public Errno NextError { get; set; }
 
+    /// <summary>The loops that requests came on.</summary>
+    public HashSet<EventLoop> Loops { get; } = [];
+
     public void Release(int index)
     {
         (Action work, IoCompletionSource source) = Held[index];
@@ -62,6 +65,7 @@ internal sealed class ArrayNode(byte[] data, BlockFeatures features = BlockFeatu
 
     protected override IoTask FlushCore()
     {
+        Loops.Add(EventLoop.Current);
         Flushes++;
         Calls.Add("flush");
         return IoTask.Completed;
@@ -69,6 +73,7 @@ internal sealed class ArrayNode(byte[] data, BlockFeatures features = BlockFeatu
 
     private IoTask Do(Action work)
     {
+        Loops.Add(EventLoop.Current);
         if (NextError != Errno.None)
         {
             Errno error = NextError;

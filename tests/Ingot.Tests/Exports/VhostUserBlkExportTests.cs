@@ -43,6 +43,21 @@ public class VhostUserBlkExportTests
     }
 
     [Fact]
+    public void NodeThatIsBoundToALoop_IsServedOnTheOneGiven()
+    {
+        var node = new ArrayNode(new byte[Size]);
+        ExportFixture.Run(node, async fixture =>
+        {
+            using GuestDriver guest = fixture.Connect(queueCount: 2);
+            await guest.StartAsync();
+            Assert.Equal(BlkStatus.Ok, await new BlkDriver(guest, 0).DoAsync(BlkRequestType.Out, 0, 4096));
+            Assert.Equal(BlkStatus.Ok, await new BlkDriver(guest, 1).DoAsync(BlkRequestType.In, 0, 4096, 1));
+            await fixture.Export.StopAsync();
+            Assert.Equal("worker0", Assert.Single(node.Loops).Name);
+        }, o => o with { QueueCount = 2 }, loopCount: 2);
+    }
+
+    [Fact]
     public void FrontEndThatComesBack_IsServedAgain() => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
     {
         for (int i = 0; i < 3; i++)
