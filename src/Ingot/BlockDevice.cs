@@ -8,7 +8,6 @@ using Ingot.Io;
 using Ingot.Linux;
 using Ingot.Virtio.Memory;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Ingot;
 
@@ -23,28 +22,12 @@ namespace Ingot;
 /// </remarks>
 public sealed class BlockDevice : IAsyncDisposable
 {
-    private const int MaxPooledRequests = 1024;
+    private readonly DeviceSession _session;
 
-    private readonly bool _ownsLoop;
-    private readonly Stack<BlockRequest> _pool = new();
-    private readonly Lock _poolLock = new();
-    private readonly InFlightCounter _inFlight = new();
-    private readonly List<Export> _exports = [];
-    private readonly ILogger _logger;
-    private bool _isClosed; // of the loop
-    private int _disposed;
-
-    private BlockDevice(BlockNode node, EventLoop loop, bool ownsLoop, string name, ILogger logger)
-    {
-        Node = node;
-        Loop = loop;
-        Name = name;
-        _ownsLoop = ownsLoop;
-        _logger = logger;
-    }
+    private BlockDevice(DeviceSession session) => _session = session;
 
     /// <summary>The file name, socket or options that the device was opened with.</summary>
-    public string Name { get; }
+    public string Name => _session.Name;
 
     /// <summary>The size in bytes. Changes when the device is resized, also by its server.</summary>
     public long Length => Node.Length;
@@ -59,11 +42,9 @@ public sealed class BlockDevice : IAsyncDisposable
     /// <see cref="BlockLimits.RequestAlignment"/> cost a read and a write more.</summary>
     public BlockLimits Limits => Node.Limits;
 
-    internal BlockNode Node { get; }
+    internal ILogger Logger => _session.Logger;
 
-    internal EventLoop Loop { get; }
-
-    internal ILogger Logger => _logger;
+    private BlockNode Node => _session.Node;
 
     /// <summary>Opens an image or a device.</summary>
     /// <param name="fileNameOrOptions">A path, a <c>json:</c> name, or options that start with <c>driver=</c>, as command lines take them.</param>
@@ -153,7 +134,7 @@ public sealed class BlockDevice : IAsyncDisposable
         }
 
         Check(offset, length);
-        BlockRequest request = Rent();
+        BlockRequest request = _session.Rent();
         return request.Start(BlockRequestKind.Read, offset, length, request.Pinned.Pin(buffers), 0, false, cancellationToken);
     }
 
@@ -161,7 +142,7 @@ public sealed class BlockDevice : IAsyncDisposable
     /// <param name="offset">The first byte.</param>
     /// <param name="buffer">The bytes; must not change until the task completes.</param>
     /// <param name="cancellationToken">Ends a request that was not started.</param>
-    /// <returns>The task. The data may be lost by a crash of the host until <see cref="FlushAsync"/> completes.</returns>
+    /// <returns>The task. A crash of this program does not lose the data any more, a crash of the host may until <see cref="FlushAsync"/> completes.</returns>
     public ValueTask WriteAsync(long offset, ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         CheckWritable();
@@ -184,7 +165,7 @@ public sealed class BlockDevice : IAsyncDisposable
 
         Check(offset, length);
         CheckWritable();
-        BlockRequest request = Rent();
+        BlockRequest request = _session.Rent();
         return request.Start(BlockRequestKind.Write, offset, length, request.Pinned.Pin(buffers), 0, false, cancellationToken);
     }
 
@@ -194,7 +175,7 @@ public sealed class BlockDevice : IAsyncDisposable
     public ValueTask FlushAsync(CancellationToken cancellationToken = default)
     {
         Check(0, 0);
-        return Rent().Start(BlockRequestKind.Flush, 0, 0, default, 0, false, cancellationToken);
+        return _session.Rent().Start(BlockRequestKind.Flush, 0, 0, default, 0, false, cancellationToken);
     }
 
     /// <summary>Says that the content of a range does not matter any more, so that its space can be given back. What is read from it afterwards is undefined.</summary>
@@ -206,7 +187,7 @@ public sealed class BlockDevice : IAsyncDisposable
     {
         Check(offset, length);
         CheckWritable();
-        return Rent().Start(BlockRequestKind.Discard, offset, length, default, 0, false, cancellationToken);
+        return _session.Rent().Start(BlockRequestKind.Discard, offset, length, default, 0, false, cancellationToken);
     }
 
     /// <summary>Makes a range read as zeroes, without sending zeroes where the device can do so.</summary>
@@ -219,7 +200,7 @@ public sealed class BlockDevice : IAsyncDisposable
     {
         Check(offset, length);
         CheckWritable();
-        return Rent().Start(BlockRequestKind.WriteZeroes, offset, length, default, (int)(mayUnmap ? ZeroFlags.MayUnmap : ZeroFlags.None), false, cancellationToken);
+        return _session.Rent().Start(BlockRequestKind.WriteZeroes, offset, length, default, (int)(mayUnmap ? ZeroFlags.MayUnmap : ZeroFlags.None), false, cancellationToken);
     }
 
     /// <summary>Changes the size. New bytes read as zeroes.</summary>
@@ -231,16 +212,7 @@ public sealed class BlockDevice : IAsyncDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         CheckWritable();
-        await RunAsync(async () =>
-        {
-            await Node.ResizeAsync(length);
-            foreach (Export export in _exports)
-            {
-                await export.NotifyResizeAsync();
-            }
-
-            return true;
-        }, cancellationToken).ConfigureAwait(false);
+        await _session.RunAsync(() => _session.ResizeAsync(length), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>What a range holds.</summary>
@@ -252,7 +224,7 @@ public sealed class BlockDevice : IAsyncDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(length);
         Check(offset, length);
-        return await RunAsync(async () => BlockExtent.From(await Node.GetExtentAsync(offset, length)), cancellationToken).ConfigureAwait(false);
+        return await _session.RunAsync(async () => BlockExtent.From(await Node.GetExtentAsync(offset, length)), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>What the device holds, from a byte to its end.</summary>
@@ -280,15 +252,7 @@ public sealed class BlockDevice : IAsyncDisposable
         var region = new SharedMemoryRegion("ingot-buffer", length);
         try
         {
-            await RunAsync(async () =>
-            {
-                if (Node is VhostUserBlkNode served)
-                {
-                    await served.RegisterAsync(region);
-                }
-
-                return true;
-            }, cancellationToken).ConfigureAwait(false);
+            await _session.RunAsync(() => _session.RegisterAsync(region), cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -296,7 +260,7 @@ public sealed class BlockDevice : IAsyncDisposable
             throw;
         }
 
-        return new SharedMemoryOwner(region, length, Release);
+        return new SharedMemoryOwner(region, length, _session.Release);
     }
 
     /// <summary>Connects a vhost-user-blk device anew after its server went away. What was in flight has failed.</summary>
@@ -310,12 +274,12 @@ public sealed class BlockDevice : IAsyncDisposable
             throw new InvalidOperationException($"'{Name}' is no connection that could be made anew.");
         }
 
-        await RunAsync(async () =>
+        await _session.RunAsync(async () =>
         {
             await served.ReconnectAsync();
             return true;
         }, cancellationToken).ConfigureAwait(false);
-        Log.Reconnected(_logger, Name);
+        Log.Reconnected(Logger, Name);
     }
 
     /// <summary>The device as a stream from its first byte, with a position of its own. Its length is fixed unless set.</summary>
@@ -324,109 +288,22 @@ public sealed class BlockDevice : IAsyncDisposable
 
     /// <summary>Waits for the requests in flight, writes back what an image format holds, and closes. Call <see cref="FlushAsync"/> before if a crash of the host must lose nothing.</summary>
     /// <returns>The task.</returns>
-    public async ValueTask DisposeAsync()
-    {
-        if (Interlocked.Exchange(ref _disposed, 1) != 0)
-        {
-            return;
-        }
-
-        try
-        {
-            await Loop.RunAsync(CloseNodeAsync).ConfigureAwait(false);
-            Log.Closed(_logger, Name);
-        }
-        finally
-        {
-            if (_ownsLoop)
-            {
-                Loop.Dispose();
-            }
-        }
-    }
+    public ValueTask DisposeAsync() => _session.CloseAsync();
 
     internal ValueTask Transfer(BlockRequestKind kind, long offset, ReadOnlyMemory<byte> buffer, int flags, bool isInline, CancellationToken cancellationToken)
     {
         Check(offset, buffer.Length);
-        BlockRequest request = Rent();
+        BlockRequest request = _session.Rent();
         return request.Start(kind, offset, buffer.Length, request.Pinned.Pin(buffer), flags, isInline, cancellationToken);
     }
 
-    /// <summary>Runs a control operation on the loop.</summary>
-    internal async Task<T> RunAsync<T>(Func<IoTask<T>> work, CancellationToken cancellationToken)
-    {
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        cancellationToken.ThrowIfCancellationRequested();
-        return await Loop.RunAsync(async () =>
-        {
-            if (EnterOrRefuse() is { } refusal)
-            {
-                throw refusal;
-            }
-
-            try
-            {
-                return await work();
-            }
-            finally
-            {
-                Exit(null);
-            }
-        }).ConfigureAwait(false);
-    }
-
-    /// <summary>Starts to serve the device, and tells clients of its size from then on.</summary>
     internal Task<T> StartExportAsync<T>(Func<BlockNode, T> start, CancellationToken cancellationToken)
         where T : Export
-        => RunAsync(
-            () =>
-            {
-                T export = start(Node);
-                _exports.Add(export);
-                return new IoTask<T>(export);
-            },
-            cancellationToken);
+        => _session.StartExportAsync(start, cancellationToken);
 
-    /// <summary>Ends <see cref="StartExportAsync"/>.</summary>
-    internal Task StopExportAsync(Export export) => Loop.RunAsync(async () =>
-    {
-        _exports.Remove(export);
-        await export.StopAsync();
-    });
+    internal Task StopExportAsync(Export export) => _session.StopExportAsync(export);
 
-    /// <summary>Counts a request in, on the loop; gives the reason when the device is closed.</summary>
-    internal Exception? EnterOrRefuse()
-    {
-        if (_isClosed)
-        {
-            return new ObjectDisposedException(nameof(BlockDevice));
-        }
-
-        _inFlight.Enter();
-        return null;
-    }
-
-    internal void Exit(Exception? error)
-    {
-        _inFlight.Exit();
-        if (error is not null and not OperationCanceledException)
-        {
-            Log.RequestFailed(_logger, error, Name);
-        }
-    }
-
-    internal void Return(BlockRequest request)
-    {
-        lock (_poolLock)
-        {
-            if (_pool.Count < MaxPooledRequests)
-            {
-                _pool.Push(request);
-            }
-        }
-    }
-
-    internal void CheckWritable()
+    private void CheckWritable()
     {
         if (IsReadOnly)
         {
@@ -435,83 +312,11 @@ public sealed class BlockDevice : IAsyncDisposable
     }
 
     private static async ValueTask<BlockDevice> OpenAsync(string fileNameOrOptions, string name, BlockDeviceOptions options, CancellationToken cancellationToken)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        ILogger logger = (options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockDevice>();
-        EventLoop loop = options.Loop ?? EventLoop.Start("ingot");
-        try
-        {
-            var graph = new BlockGraph { Warn = message => Log.Warning(logger, message) };
-            BlockNode node = await loop.RunAsync(() => OpenNodeAsync(graph, fileNameOrOptions, options)).ConfigureAwait(false);
-            Log.Opened(logger, name, node.DriverName, node.Length, node.IsReadOnly);
-            return new BlockDevice(node, loop, options.Loop is null, name, logger);
-        }
-        catch when (options.Loop is null)
-        {
-            loop.Dispose();
-            throw;
-        }
-    }
-
-    private static async IoTask<BlockNode> OpenNodeAsync(BlockGraph graph, string fileNameOrOptions, BlockDeviceOptions options)
-    {
-        OpenFlags flags = (options.ReadOnly ? OpenFlags.None : OpenFlags.ReadWrite)
-            | (options.DirectIO ? OpenFlags.Direct : OpenFlags.None)
-            | (options.ForceShare ? OpenFlags.ForceShare : OpenFlags.None)
-            | (options.IgnoreFlush ? OpenFlags.NoFlush : OpenFlags.None);
-        return fileNameOrOptions.StartsWith("driver=", StringComparison.Ordinal)
-            ? await graph.OpenAsync(KeyValueText.Parse(fileNameOrOptions), flags)
-            : await graph.OpenFileAsync(fileNameOrOptions, options.Format, flags);
-    }
-
-    private async IoTask CloseNodeAsync()
-    {
-        _isClosed = true;
-        await _inFlight.WaitIdleAsync();
-        await Node.CloseAsync();
-    }
-
-    private void Release(SharedMemoryRegion region)
-    {
-        if (_disposed != 0)
-        {
-            region.Dispose();
-            return;
-        }
-
-        Loop.Post(() => ReleaseAsync(region).Spawn());
-    }
-
-    private async IoTask ReleaseAsync(SharedMemoryRegion region)
-    {
-        if (EnterOrRefuse() is null)
-        {
-            try
-            {
-                await (Node is VhostUserBlkNode served ? served.UnregisterAsync(region) : IoTask.Completed);
-            }
-            catch (ErrnoException e)
-            {
-                Log.Warning(_logger, e.Message);
-            }
-
-            Exit(null);
-        }
-
-        region.Dispose();
-    }
-
-    private BlockRequest Rent()
-    {
-        lock (_poolLock)
-        {
-            return _pool.TryPop(out BlockRequest? request) ? request : new BlockRequest(this);
-        }
-    }
+        => new(await DeviceSession.OpenAsync(fileNameOrOptions, name, options, cancellationToken).ConfigureAwait(false));
 
     private void Check(long offset, long length)
     {
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        ObjectDisposedException.ThrowIf(_session.IsDisposed, this);
         ArgumentOutOfRangeException.ThrowIfNegative(offset);
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         if (length > Length - offset)

@@ -15,9 +15,9 @@ internal enum BlockRequestKind
 }
 
 /// <summary>
-/// One request of a program: posted to the device's loop, run there, completed on the thread pool. Pooled by the device, so that a request allocates nothing.
+/// One request of a program: posted to the device's loop, run there, completed on the thread pool. Pooled by the session, so that a request allocates nothing.
 /// </summary>
-internal sealed class BlockRequest(BlockDevice device) : IoContinuation, IValueTaskSource, IThreadPoolWorkItem
+internal sealed class BlockRequest(DeviceSession session) : IoContinuation, IValueTaskSource, IThreadPoolWorkItem
 {
     private readonly PinnedMemory _pinned = new();
     private ManualResetValueTaskSourceCore<int> _source;
@@ -43,7 +43,7 @@ internal sealed class BlockRequest(BlockDevice device) : IoContinuation, IValueT
         _isInline = isInline;
         _cancellation = cancellation;
         var task = new ValueTask(this, _source.Version);
-        if (!device.Loop.Post(this))
+        if (!session.Loop.Post(this))
         {
             // The device was disposed on another thread meanwhile, and with it the loop.
             _pinned.Unpin();
@@ -77,7 +77,7 @@ internal sealed class BlockRequest(BlockDevice device) : IoContinuation, IValueT
         {
             _source.Reset();
             _error = null;
-            device.Return(this);
+            session.Return(this);
         }
     }
 
@@ -90,7 +90,7 @@ internal sealed class BlockRequest(BlockDevice device) : IoContinuation, IValueT
 
     private async IoTask RunAsync()
     {
-        if (device.EnterOrRefuse() is { } refusal)
+        if (session.EnterOrRefuse() is { } refusal)
         {
             _error = refusal;
         }
@@ -99,14 +99,14 @@ internal sealed class BlockRequest(BlockDevice device) : IoContinuation, IValueT
             try
             {
                 _cancellation.ThrowIfCancellationRequested();
-                await Perform(device.Node);
+                await Perform(session.Node);
             }
             catch (Exception e)
             {
                 _error = e;
             }
 
-            device.Exit(_error);
+            session.Exit(_error);
         }
 
         _pinned.Unpin();

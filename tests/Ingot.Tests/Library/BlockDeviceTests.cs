@@ -54,6 +54,22 @@ public sealed class BlockDeviceTests
     }
 
     [Fact]
+    public async Task CompletedWriteSurvivesTheEndOfTheProcess()
+    {
+        using var directory = new TempDirectory();
+        byte[] data = Random(100_000, 4);
+        await using BlockDevice disk = await BlockDevice.CreateAsync(directory["a.qcow2"], "qcow2", 1 << 24);
+        await disk.WriteAsync(777, data);
+
+        // What the kernel has of the file is what it would have if this process were killed now.
+        File.Copy(directory["a.qcow2"], directory["left.qcow2"]);
+        await using BlockDevice left = await BlockDevice.OpenAsync(directory["left.qcow2"]);
+        byte[] back = new byte[data.Length];
+        await left.ReadAsync(777, back);
+        Assert.Equal(data, back);
+    }
+
+    [Fact]
     public async Task TellsWhatIsZero()
     {
         using var directory = new TempDirectory();
