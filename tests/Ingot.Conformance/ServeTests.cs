@@ -72,7 +72,7 @@ public class ServeTests
     }
 
     [Fact]
-    public async Task A_resting_server_burns_no_processor_time_and_little_memory()
+    public async Task A_server_needs_little_memory_and_comes_to_rest()
     {
         using var work = new Workspace();
         (await Command.Ingot("create", "-q", "-f", "qcow2", work["disk"], "64G")).Succeeded();
@@ -82,10 +82,17 @@ public class ServeTests
         using Process process = Process.GetProcessById(server.Id);
         long kibibytes = process.WorkingSet64 >> 10;
         Assert.True(kibibytes < 80 << 10, $"{kibibytes} KiB resident");
-        process.Refresh();
-        TimeSpan before = process.TotalProcessorTime;
-        await Task.Delay(TimeSpan.FromSeconds(1));
-        process.Refresh();
-        Assert.True(process.TotalProcessorTime - before < TimeSpan.FromMilliseconds(100), $"{process.TotalProcessorTime - before} of processor time in a second of rest");
+
+        // However busy the machine is: sooner or later half a second must pass without any work.
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        TimeSpan before;
+        do
+        {
+            process.Refresh();
+            before = process.TotalProcessorTime;
+            await Task.Delay(TimeSpan.FromMilliseconds(500), patience.Token);
+            process.Refresh();
+        }
+        while (process.TotalProcessorTime != before);
     }
 }
