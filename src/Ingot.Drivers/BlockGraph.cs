@@ -62,6 +62,11 @@ public sealed class BlockGraph
 
     private async IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags, IReadOnlyList<string> overlays)
     {
+        if ((flags & OpenFlags.Untrusted) != 0)
+        {
+            return await OpenUntrustedAsync(fileName, format, flags);
+        }
+
         if (fileName.StartsWith("json:", StringComparison.Ordinal))
         {
             OptionSet options = JsonText.Parse(fileName[5..], $"File name '{fileName}'");
@@ -90,6 +95,22 @@ public sealed class BlockGraph
         }
 
         return await OpenAsync(image, flags, overlays);
+    }
+
+    // The name may be a stranger's as well: it is a path, whatever it looks like.
+    private IoTask<BlockNode> OpenUntrustedAsync(string fileName, string? format, OpenFlags flags)
+    {
+        var file = new OptionSet();
+        file.Set("driver", "file");
+        file.Set("filename", Path.GetFullPath(fileName));
+        var image = new OptionSet();
+        image.Set("file", file);
+        if (format is not null)
+        {
+            image.Set("driver", format);
+        }
+
+        return OpenAsync(image, flags, []);
     }
 
     /// <summary>Opens a node from options (--blockdev, --image-opts). A node with a name of its own is registered.</summary>
@@ -189,6 +210,7 @@ public sealed class BlockGraph
         flags = Apply(flags, OpenFlags.WriteThrough, !cache.TakeBool("writeback"));
         cache.RefuseRest("the cache options");
         flags = Apply(flags, OpenFlags.ForceShare, options.TakeBool("force-share"));
+        flags = Apply(flags, OpenFlags.Untrusted, options.TakeBool("untrusted"));
         if (options.TakeWord("discard", "ignore", "off", "unmap", "on") is { } discard)
         {
             flags = Apply(flags, OpenFlags.IgnoreDiscard, discard is "ignore" or "off");
@@ -201,6 +223,11 @@ public sealed class BlockGraph
     private async IoTask<BlockNode> OpenProbedAsync(OptionSet options, OpenFlags flags, IReadOnlyList<string> overlays)
     {
         OpenFlags fileFlags = TakeFlags(options.Clone(), flags);
+        if ((fileFlags & OpenFlags.Untrusted) != 0)
+        {
+            throw new OptionException("The format of an untrusted image is not guessed: give it (-f FORMAT, or driver=FORMAT)");
+        }
+
         ChildNode file = await OpenChildAsync(options.TakeReference("file"), "file", fileFlags) ?? throw new OptionException("Parameter 'driver' is missing");
         try
         {

@@ -39,6 +39,9 @@ public enum OpenFlags
 
     /// <summary>For servers: what has completed outlives the process without a flush, since the peer goes on with the next one and never repeats it.</summary>
     PublishMetadata = 512,
+
+    /// <summary>The image comes from a stranger: nothing that it names is opened, its format is never guessed, and its tables may claim little memory.</summary>
+    Untrusted = 1024,
 }
 
 /// <summary>What a driver needs to open a node.</summary>

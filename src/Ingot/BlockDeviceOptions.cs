@@ -12,6 +12,12 @@ public sealed record BlockDeviceOptions
     /// <summary>Opens for reading only. The default is for reading and writing.</summary>
     public bool ReadOnly { get; init; }
 
+    /// <summary>
+    /// The image comes from a stranger: <see cref="Format"/> must be given, a backing or data file that it names is not opened, and its tables may
+    /// claim little memory.
+    /// </summary>
+    public bool Untrusted { get; init; }
+
     /// <summary>Bypasses the page cache of the host.</summary>
     public bool DirectIO { get; init; }
 

@@ -227,6 +227,7 @@ internal sealed class DeviceSession
             | (options.ReadOnly ? OpenFlags.None : OpenFlags.ReadWrite)
             | (options.DirectIO ? OpenFlags.Direct : OpenFlags.None)
             | (options.ForceShare ? OpenFlags.ForceShare : OpenFlags.None)
+            | (options.Untrusted ? OpenFlags.Untrusted : OpenFlags.None)
             | (options.IgnoreFlush ? OpenFlags.NoFlush : OpenFlags.None);
         return fileNameOrOptions.StartsWith("driver=", StringComparison.Ordinal)
             ? await graph.OpenAsync(KeyValueText.Parse(fileNameOrOptions), flags)

@@ -20,7 +20,7 @@ internal static class BenchCommand
             "[-q] [-U] FILENAME",
         ],
         [
-            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('t', "cache", "CACHE", "cache mode for FILENAME (writeback)"),
             Option.Value('c', "count", "COUNT", "number of I/O requests to perform"),
             Option.Value('s', "buffer-size", "BUFFER_SIZE", "size of each I/O request"),

@@ -19,7 +19,7 @@ internal static class CheckCommand
         "Check basic image integrity",
         ["[-f FMT | --image-opts] [-T CACHE_MODE] [-r leaks|all] [-U]", "[--output human|json] [-q] [--object OBJDEF] FILENAME"],
         [
-            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Cache, CommonOptions.ForceShare, CommonOptions.Output,
+            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted, CommonOptions.Cache, CommonOptions.ForceShare, CommonOptions.Output,
             Option.Value('r', "repair", "leaks|all", "repair particular aspect of the image\n(image will be opened read-write, incompatible with --force-share)"),
             CommonOptions.Object,
         ],
@@ -36,7 +36,7 @@ internal static class CheckCommand
         }
 
         string name = arguments.Operands[0];
-        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "source cache") | OpenFlags.Check;
+        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "source cache") | OpenFlags.Check | (arguments.Has("untrusted") ? OpenFlags.NoBacking : OpenFlags.None);
         if (repair != Qcow2Repair.None)
         {
             flags |= arguments.Has("force-share")

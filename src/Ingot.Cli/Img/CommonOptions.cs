@@ -14,6 +14,9 @@ internal static class CommonOptions
 
     public static Option ForceShare { get; } = Option.Switch('U', "force-share", "open image in shared mode for concurrent access");
 
+    public static Option Untrusted { get; } = Option.Switch(
+        '\0', "untrusted", "the image comes from a stranger: open nothing that it names,\ndo not guess its format, bound the memory it can claim");
+
     public static Option Cache { get; } = Option.Value('T', "cache", "CACHE_MODE", "image cache mode (writeback)");
 
     public static Option Output { get; } = Option.Value('\0', "output", "human|json", "specify output format name (default human)");

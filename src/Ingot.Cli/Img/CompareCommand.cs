@@ -18,7 +18,7 @@ internal static class CompareCommand
             Option.Value('F', "b-format", "FMT", "specify FILENAME2 image format explicitly"),
             Option.Switch('\0', "image-opts", "indicates that FILENAMEs are complete image specifications\ninstead of file names (incompatible with --a-format and --b-format)"),
             Option.Switch('s', "strict", "strict mode, also check if sizes are equal"),
-            CommonOptions.Cache, CommonOptions.ForceShare, CommonOptions.Object,
+            CommonOptions.Cache, CommonOptions.ForceShare, CommonOptions.Untrusted, CommonOptions.Object,
         ],
         [("FILENAME1, FILENAME2", "image files (or specifications) to compare")],
         RunAsync)

@@ -29,6 +29,7 @@ internal sealed record ConvertArguments
         Option.Switch('\0', "bitmaps", "also copy any persistent bitmaps present in source (not in this version)"),
         Option.Switch('\0', "skip-broken-bitmaps", "skip (do not error out) any broken bitmaps"),
         CommonOptions.ForceShare,
+        CommonOptions.Untrusted,
         Option.Value('r', "rate", "RATE", "I/O rate limit in bytes per second"),
         Option.Value('m', "parallel", "NUM_COROUTINES", "specify parallelism (default 8)"),
         Option.Switch('C', "copy-range-offloading", "use copy offloading if possible (accepted; plain copies are used)"),

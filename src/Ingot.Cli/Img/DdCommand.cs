@@ -19,6 +19,7 @@ internal static class DdCommand
             Option.Switch('\0', "image-opts", "indicates that INPUT is a complete image specification\ninstead of a file name (incompatible with --format)"),
             Option.Value('O', "output-format", "OUTPUT_FMT", "format of the OUTPUT (default raw)"),
             CommonOptions.ForceShare,
+            CommonOptions.Untrusted,
             CommonOptions.Object,
         ],
         [

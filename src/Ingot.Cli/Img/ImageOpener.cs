@@ -8,7 +8,7 @@ namespace Ingot.Cli;
 /// <summary>Opens the images that a command line names.</summary>
 internal static class ImageOpener
 {
-    /// <summary>Opens an image as the common options say (-f, --image-opts, -U).</summary>
+    /// <summary>Opens an image as the common options say (-f, --image-opts, -U, --untrusted).</summary>
     /// <param name="graph">Where named nodes go.</param>
     /// <param name="arguments">The command line.</param>
     /// <param name="name">The operand.</param>
@@ -25,6 +25,7 @@ internal static class ImageOpener
         }
 
         flags = arguments.Has("force-share") ? flags | OpenFlags.ForceShare : flags;
+        flags = arguments.Has("untrusted") ? flags | OpenFlags.Untrusted : flags;
         return imageOpts || arguments.Has(format) || (flags & OpenFlags.ReadWrite) == 0
             ? OpenAsync(graph, name, imageOpts, arguments.Last(format), flags)
             : OpenProbedAsync(graph, name, flags);

@@ -12,7 +12,7 @@ internal static class InfoCommand
         "Display information about image",
         ["[-f FMT | --image-opts] [-b] [-U] [--object OBJDEF]", "[--output human|json] FILENAME"],
         [
-            CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Switch('b', "backing-chain", "display information about the backing chain\n(in case the image is stacked)"),
             CommonOptions.ForceShare, CommonOptions.Object, CommonOptions.Output,
         ],
@@ -89,6 +89,11 @@ internal static class InfoCommand
             if (!isChain || (facts.Info.FullBackingFileName ?? facts.Info.BackingFileName) is not { } next)
             {
                 return chain;
+            }
+
+            if (arguments.Has("untrusted"))
+            {
+                throw new OptionException($"Untrusted image '{name}' names the backing file '{next}', which is not opened");
             }
 
             name = next;

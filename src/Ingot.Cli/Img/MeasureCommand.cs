@@ -18,7 +18,7 @@ internal static class MeasureCommand
             Option.Value('O', "target-format", "FMT", "desired target/output image format (default raw)"),
             Option.Value('o', "options", "OPTIONS", "options of the new image"),
             Option.Value('s', "size", "SIZE", "measure file size for given image size"),
-            CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('l', "snapshot", "SNAPSHOT", "use this snapshot in FILENAME as source (not in this version)"),
             CommonOptions.Output, CommonOptions.ForceShare, CommonOptions.Object,
         ],

@@ -17,7 +17,7 @@ internal static class ResizeCommand
         "Resize the image to the new size",
         ["[-f FMT | --image-opts] [--preallocation PREALLOC] [--shrink]", "[--object OBJECTDEF] [-q] FILENAME [+-]SIZE[bkKMGTPE]"],
         [
-            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Switch('\0', "shrink", "allow operation when new size is smaller than original"),
             Option.Value('\0', "preallocation", "PREALLOC", "specify preallocation type for the new areas"),
             CommonOptions.Object,

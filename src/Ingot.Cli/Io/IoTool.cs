@@ -14,7 +14,7 @@ internal static class IoTool
         ["[-f FMT | --image-opts] [-r] [-n] [-t CACHE] [-U] [-c COMMAND]... IMAGE"],
         [
             Option.Value('c', "cmd", "COMMAND", "a command; without any, commands are read from standard input"),
-            CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Switch('r', "read-only", "open for reading"),
             Option.Switch('n', "nocache", "bypass the page cache, the same as -t none"),
             Option.Value('t', "cache", "CACHE", "cache mode (writeback)"),

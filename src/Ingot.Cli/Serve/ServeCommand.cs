@@ -15,7 +15,7 @@ internal static class ServeCommand
         "Serve an image over a vhost-user-blk socket",
         ["IMAGE --socket PATH [--format FMT] [--read-only] [--snapshot]", "[--queues N] [--threads N] [--cache MODE] [--image-opts] [-q]"],
         [
-            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('s', "socket", "PATH", "where clients connect"),
             Option.Switch('r', "read-only", "clients can't write"),
             Option.Switch('\0', "snapshot", "keep the image as it is: what clients write is lost at the end"),

@@ -93,6 +93,7 @@ public sealed class Qcow2Driver : BlockDriver
             return null;
         }
 
+        UntrustedImage.RefuseName(request.Flags, image.File.FileName, "backing file", header.BackingFile);
         string name = BackingName.Resolve(header.BackingFile, image.File.FileName);
         try
         {

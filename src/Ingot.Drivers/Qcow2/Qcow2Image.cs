@@ -17,7 +17,7 @@ internal sealed class Qcow2Image
         File = file;
         Geometry = header.Geometry;
         Header = new HeaderFields(file, header);
-        IsWritable = (flags & OpenFlags.ReadWrite) != 0;
+        Flags = flags;
         Snapshots = snapshots;
         _options = options;
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header.Size);
@@ -60,7 +60,9 @@ internal sealed class Qcow2Image
     /// <summary>What unallocated clusters read as; null for zeroes.</summary>
     internal ChildNode? Backing { get; set; }
 
-    internal bool IsWritable { get; }
+    internal OpenFlags Flags { get; }
+
+    internal bool IsWritable => (Flags & OpenFlags.ReadWrite) != 0;
 
     /// <summary>True once the image is prepared for changes; before, even a write in place must take the slow path.</summary>
     internal bool IsModified { get; private set; }
@@ -93,10 +95,12 @@ internal sealed class Qcow2Image
             throw new ImageFormatException($"Image '{file.FileName}' is truncated: its L1 table ends at {header.L1Offset + (header.L1Entries * 8L)}, the file at {file.Length}");
         }
 
+        UntrustedImage.LimitTable(flags, file.FileName, "L1 table", header.L1Entries * 8L);
         PagedTable l1 = await PagedTable.ReadAsync(file, header.L1Offset, header.L1Entries);
         int refcountEntries = writable || checks ? (header.RefcountTableClusters << header.ClusterBits) / 8 : 0;
         PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, refcountEntries);
         SnapshotTable snapshots = await SnapshotTable.ReadAsync(file, header);
+        UntrustedImage.LimitTable(flags, file.FileName, "snapshot table", snapshots.Length);
         return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots);
     }
 

@@ -12,7 +12,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private long _nextContiguous;
 
-    internal ReferenceMap References { get; } = new();
+    internal ReferenceMap References { get; } = new(bytes => UntrustedImage.LimitTable(image.Flags, image.File.FileName, "count of references", bytes));
 
     /// <summary>Counts all but refcount table and blocks.</summary>
     internal async IoTask CountAsync()

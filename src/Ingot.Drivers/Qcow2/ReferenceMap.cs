@@ -1,7 +1,8 @@
 namespace Ingot.Drivers.Qcow2;
 
 /// <summary>References to clusters as a check counts them: a byte each where there are any, and more for the few that have many.</summary>
-internal sealed class ReferenceMap
+/// <param name="limit">Called with the bytes of memory that are needed, before they are taken; throws when that is too much.</param>
+internal sealed class ReferenceMap(Action<long> limit)
 {
     private const int ChunkBits = 16;
 
@@ -20,6 +21,7 @@ internal sealed class ReferenceMap
     {
         if (!_chunks.TryGetValue(cluster >> ChunkBits, out byte[]? chunk))
         {
+            limit((_chunks.Count + 1L) << ChunkBits);
             chunk = new byte[1 << ChunkBits];
             _chunks.Add(cluster >> ChunkBits, chunk);
         }
