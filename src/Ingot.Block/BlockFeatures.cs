@@ -66,6 +66,19 @@ public enum ZeroFlags
     Fua = 4,
 }
 
+/// <summary>What becomes of writes whose data are all zeroes (detect-zeroes).</summary>
+public enum ZeroDetection
+{
+    /// <summary>They are written like others.</summary>
+    Off,
+
+    /// <summary>They become zero writes that keep their space.</summary>
+    On,
+
+    /// <summary>They become zero writes that may give their space back.</summary>
+    Unmap,
+}
+
 /// <summary>How the space of an image is prepared.</summary>
 public enum Preallocation
 {

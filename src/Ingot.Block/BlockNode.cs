@@ -37,6 +37,9 @@ public abstract class BlockNode
     /// <summary>True when discards of this node have no effect and zeroes keep their space (discard=ignore). Set once, before requests come.</summary>
     public bool IgnoresDiscard { get; set; }
 
+    /// <summary>What becomes of writes whose data are all zeroes. Set once, before requests come.</summary>
+    public ZeroDetection DetectZeroes { get; set; }
+
     /// <summary>
     /// The loop that requests run on, once an export has chosen one with <see cref="Settle"/>; null for the loop that opened the node. Of no
     /// meaning with <see cref="BlockFeatures.AnyLoop"/>.
@@ -98,7 +101,9 @@ public abstract class BlockNode
     public IoTask WriteAsync(long offset, IoVector data, WriteFlags flags = WriteFlags.None)
     {
         CheckWriteRange(offset, data.Length);
-        return WriteCore(offset, data, flags);
+        return DetectZeroes != ZeroDetection.Off && data.Length > 0 && data.IsZero()
+            ? WriteZeroesAsync(offset, data.Length, ZeroFlagsFor(flags))
+            : WriteCore(offset, data, flags);
     }
 
     /// <summary>Makes a range read as zeroes.</summary>
@@ -154,6 +159,9 @@ public abstract class BlockNode
     /// <summary>Facts for `info`.</summary>
     /// <returns>The facts.</returns>
     public virtual IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo());
+
+    private ZeroFlags ZeroFlagsFor(WriteFlags flags)
+        => ((flags & WriteFlags.Fua) != 0 ? ZeroFlags.Fua : ZeroFlags.None) | (DetectZeroes == ZeroDetection.Unmap ? ZeroFlags.MayUnmap : ZeroFlags.None);
 
     private IEnumerable<BlockNode> Below() => Children.SelectMany(child => child.Node.Below()).Prepend(this);
 

@@ -220,6 +220,14 @@ public sealed class BlockGraph
         return Apply(flags, OpenFlags.ReadWrite, readOnly is null ? null : !readOnly.Value);
     }
 
+    private static ZeroDetection TakeZeroDetection(OptionSet options, OpenFlags flags) => options.TakeWord("detect-zeroes", "off", "on", "unmap") switch
+    {
+        "on" => ZeroDetection.On,
+        "unmap" when (flags & OpenFlags.IgnoreDiscard) == 0 => ZeroDetection.Unmap,
+        "unmap" => throw new OptionException("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"),
+        _ => ZeroDetection.Off,
+    };
+
     private async IoTask<BlockNode> OpenProbedAsync(OptionSet options, OpenFlags flags, IReadOnlyList<string> overlays)
     {
         OpenFlags fileFlags = TakeFlags(options.Clone(), flags);
@@ -259,10 +267,7 @@ public sealed class BlockGraph
 
         flags = TakeFlags(options, flags);
         bool autoReadOnly = options.TakeBool("auto-read-only") ?? false;
-        if (options.TakeWord("detect-zeroes", "off", "on", "unmap") is "on" or "unmap")
-        {
-            throw new OptionException("detect-zeroes=on and unmap are not supported yet");
-        }
+        ZeroDetection zeroes = TakeZeroDetection(options, flags);
 
         OptionSet again = options.Clone();
         BlockNode node;
@@ -286,6 +291,7 @@ public sealed class BlockGraph
             throw;
         }
 
+        node.DetectZeroes = zeroes;
         node.IgnoresDiscard = (flags & OpenFlags.IgnoreDiscard) != 0;
         if (nodeName is not null)
         {

@@ -102,11 +102,6 @@ internal sealed class StorageDaemon(CommandContext context)
 
     private static VhostUserBlkOptions TakeExport(OptionSet options, string id)
     {
-        if (options.TakeBool("writethrough") == true)
-        {
-            throw new OptionException("Parameter 'writethrough' is not supported; clients choose the cache mode, and cache.writeback=off of the node makes every write durable");
-        }
-
         OptionSet address = options.TakeSet("addr");
         string? path = null;
         FileDescriptor? socket = null;
@@ -126,6 +121,7 @@ internal sealed class StorageDaemon(CommandContext context)
             Path = path,
             Socket = socket,
             Writable = options.TakeBool("writable") ?? false,
+            WriteThrough = options.TakeBool("writethrough") ?? false,
             QueueCount = (int)(options.TakeNumber("num-queues", 1, VhostUserBlkOptions.MaxQueues) ?? 1),
             LogicalBlockSize = (int?)options.TakeSize("logical-block-size"),
         };

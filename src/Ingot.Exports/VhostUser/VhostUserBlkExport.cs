@@ -39,7 +39,7 @@ public sealed class VhostUserBlkExport : Export
         }
 
         _socket = options.Path is not null ? UnixSocket.Listen(options.Path) : new UnixSocket(options.Socket!);
-        _handler = new VirtioBlkHandler(node, options.Writable, blockSize, options.QueueCount, options.Serial ?? options.Id);
+        _handler = new VirtioBlkHandler(node, options.Writable, blockSize, options.QueueCount, options.Serial ?? options.Id, options.WriteThrough);
         _workers = new QueueWorker[options.QueueCount];
         for (int i = 0; i < _workers.Length; i++)
         {

@@ -25,6 +25,9 @@ public sealed record VhostUserBlkOptions
     /// <summary>Writing is allowed.</summary>
     public bool Writable { get; init; }
 
+    /// <summary>Every write is durable at its completion, until a driver switches the write cache on (writethrough).</summary>
+    public bool WriteThrough { get; init; }
+
     /// <summary>Queues (num-queues).</summary>
     public int QueueCount { get; init; } = 1;
 

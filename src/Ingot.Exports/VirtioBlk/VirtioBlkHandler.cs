@@ -25,7 +25,8 @@ public sealed class VirtioBlkHandler
     private readonly byte[] _serial = new byte[VirtioBlkConfig.SerialSize];
     private readonly bool _hasFua;
     private volatile BlkLimits _limits;
-    private volatile bool _cacheEnabled = true;
+    private readonly bool _isDurable;
+    private volatile bool _cacheEnabled;
     private volatile bool _driverFlushes = true;
 
     /// <summary>Describes a node as a block device.</summary>
@@ -34,8 +35,11 @@ public sealed class VirtioBlkHandler
     /// <param name="blockSize">The logical block size.</param>
     /// <param name="queueCount">Queues.</param>
     /// <param name="serial">At most 20 bytes are used.</param>
-    public VirtioBlkHandler(BlockNode node, bool isWritable, int blockSize, int queueCount, string serial)
+    /// <param name="isDurable">Every write is durable at its completion, until a driver switches the write cache on.</param>
+    public VirtioBlkHandler(BlockNode node, bool isWritable, int blockSize, int queueCount, string serial, bool isDurable = false)
     {
+        _isDurable = isDurable;
+        _cacheEnabled = !isDurable;
         _node = node;
         _isWritable = isWritable;
         _blockSize = blockSize;
@@ -70,7 +74,7 @@ public sealed class VirtioBlkHandler
     /// <summary>Back to the state of a new device.</summary>
     public void Reset()
     {
-        _cacheEnabled = true;
+        _cacheEnabled = !_isDurable;
         _driverFlushes = true;
     }
 

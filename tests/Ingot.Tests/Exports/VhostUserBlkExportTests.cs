@@ -157,6 +157,16 @@ public class VhostUserBlkExportTests
     }, o => o with { QueueCount = 4, LogicalBlockSize = 4096 });
 
     [Fact]
+    public void WriteThrough_MakesEveryWriteDurable() => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
+    {
+        using GuestDriver guest = fixture.Connect();
+        await guest.StartAsync(guest.OfferedFeatures | BlkFeatures.Flush | BlkFeatures.ConfigWce | VirtioFeatures.Version1);
+        Assert.Equal(0, (await ReadConfigAsync(guest)).WriteBack);
+        await new BlkDriver(guest).DoAsync(BlkRequestType.Out, 0, 4096);
+        Assert.Equal(["write None", "flush"], ((ArrayNode)fixture.Node).Calls);
+    }, o => o with { WriteThrough = true });
+
+    [Fact]
     public void Resize_IsTold() => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
     {
         using GuestDriver guest = fixture.Connect();
