@@ -34,6 +34,11 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
             throw new OptionException("aio=native was specified, but it requires cache.direct=on, which was not specified.");
         }
 
+        if (Libc.TryStat(name) is { } before)
+        {
+            CheckType(name, before); // opening a FIFO would wait for somebody at its other end
+        }
+
         FileDescriptor fd = OpenDescriptor(name, request.Flags);
         try
         {
@@ -121,22 +126,25 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
         throw direct && error.Errno == Errno.EINVAL ? new ErrnoException(Errno.EINVAL, $"{error.Message}; the file system may not support O_DIRECT (cache.direct=on)") : error;
     }
 
-    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string name, bool threads, string locking)
+    private void CheckType(string name, Libc.FileStatus status)
     {
-        Libc.FileStatus status = Libc.Stat(fd.Value);
-        bool device = (status.Mode & Libc.S_IFMT) is Libc.S_IFBLK;
-        if (device != isDevice || (!device && (status.Mode & Libc.S_IFMT) != Libc.S_IFREG))
+        if ((status.Mode & Libc.S_IFMT) != (isDevice ? Libc.S_IFBLK : Libc.S_IFREG))
         {
             throw new ErrnoException(Errno.EINVAL, $"'{Name}' driver requires '{name}' to be a {(isDevice ? "block device" : "regular file")}");
         }
+    }
 
+    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string name, bool threads, string locking)
+    {
+        Libc.FileStatus status = Libc.Stat(fd.Value);
+        CheckType(name, status);
         if (locking != "off" && (request.Flags & OpenFlags.ForceShare) == 0)
         {
             const ImagePermissions change = ImagePermissions.Write | ImagePermissions.Resize;
             ImageLocks.Take(fd, name, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
         }
 
-        long length = device ? BlockDeviceControl.Size(fd, name) : status.Size;
+        long length = isDevice ? BlockDeviceControl.Size(fd, name) : status.Size;
         return new FileNode(request.NodeName, Name, name, fd, length, request.Flags, threads);
     }
 }

@@ -53,6 +53,14 @@ public class LeafDriverTests
     });
 
     [Fact]
+    public void A_FIFO_is_refused_at_once() => Loop.Run(async () =>
+    {
+        using var directory = new TempDirectory();
+        System.Diagnostics.Process.Start("mkfifo", directory["pipe"]).WaitForExit();
+        Assert.Contains("to be a regular file", await MessageOf(new BlockGraph().OpenFileAsync(directory["pipe"], null, OpenFlags.None)));
+    });
+
+    [Fact]
     public void A_probed_raw_disk_can_not_be_given_the_header_of_another_format() => Loop.Run(async () =>
     {
         using var directory = new TempDirectory();
