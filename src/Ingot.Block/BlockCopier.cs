@@ -173,7 +173,7 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
     private async IoTask WriteAsync(long offset, IoBuffer buffer, int length)
     {
         int padded = PadToAlignment(offset, buffer, length);
-        if (options.SparseLength == 0)
+        if (options.SparseLength == 0 || !options.DetectsZeroes)
         {
             await target.WriteAsync(offset, buffer.Slice(0, padded), _writeFlags);
             return;
@@ -282,8 +282,8 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         if (_known.Length == 0 || offset < _known.Offset || offset >= _known.End)
         {
             long at = options.SourceOffset + offset;
-            Extent extent = options.TargetHasBacking
-                ? await ExtentWalker.GetOwnExtentAsync(source, at, _length - offset)
+            Extent extent = options.Below is { } below
+                ? await ExtentWalker.GetExtentAboveAsync(source, below, at, _length - offset)
                 : (await ExtentWalker.GetChainExtentAsync(source, at, _length - offset)).Extent;
             _known = extent with { Offset = offset };
         }

@@ -152,6 +152,18 @@ public abstract class BlockNode
         return ResizeCore(length, preallocation);
     }
 
+    /// <summary>Gives up all that this node stores itself, so that it reads as its backing node does. No other request may be in flight.</summary>
+    /// <returns>The task.</returns>
+    public virtual IoTask EmptyAsync()
+        => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, Linux.ErrnoException.Text(Linux.Errno.ENOTSUP)));
+
+    /// <summary>Changes the name of the backing file that the image has stored. What this node reads as stays as it is until it is opened again.</summary>
+    /// <param name="fileName">The name, absolute or relative to the image; null for none.</param>
+    /// <param name="format">The backing file's format; null to have it probed.</param>
+    /// <returns>The task.</returns>
+    public virtual IoTask ChangeBackingAsync(string? fileName, string? format)
+        => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, Linux.ErrnoException.Text(Linux.Errno.ENOTSUP)));
+
     /// <summary>Writes what is held back, marks the image clean, and closes this node and the children it owns. Idempotent.</summary>
     /// <returns>The task.</returns>
     public virtual IoTask CloseAsync() => IoTask.Completed;

@@ -17,11 +17,14 @@ public sealed record CopyOptions
     /// <summary>Runs of zeroes of this length and alignment stay holes in the target; 0 looks for none and writes everything.</summary>
     public int SparseLength { get; init; } = 4096;
 
+    /// <summary>Whether zeroes are also looked for in what was read, not only in what the source knows of itself.</summary>
+    public bool DetectsZeroes { get; init; } = true;
+
     /// <summary>The target reads as zeroes before the copy, so zeroes need not be written.</summary>
     public bool TargetIsZero { get; init; }
 
-    /// <summary>The target has the source's backing file as its own: only what the source itself decides is copied.</summary>
-    public bool TargetHasBacking { get; init; }
+    /// <summary>A node of the source's chain whose content the target shows already: only what is decided above it is copied. Null copies everything.</summary>
+    public BlockNode? Below { get; init; }
 
     /// <summary>Store compressed.</summary>
     public bool Compress { get; init; }

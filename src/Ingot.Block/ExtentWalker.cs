@@ -37,15 +37,35 @@ public static class ExtentWalker
         }
     }
 
-    /// <summary>The same for one node alone: where it has nothing and nothing lies behind it, that reads as zeroes.</summary>
-    /// <param name="node">The node.</param>
+    /// <summary>The same for the part of a chain above a node: where nothing above decides and the node reaches, that is <see cref="ExtentFlags.None"/>.</summary>
+    /// <param name="node">The top of the chain.</param>
+    /// <param name="below">The node whose content does not matter; null for the end of the chain.</param>
     /// <param name="offset">Bytes.</param>
     /// <param name="length">Bytes, at least 1.</param>
     /// <returns>The first extent of the range; may be shorter than asked.</returns>
-    public static async IoTask<Extent> GetOwnExtentAsync(BlockNode node, long offset, long length)
+    public static async IoTask<Extent> GetExtentAboveAsync(BlockNode node, BlockNode? below, long offset, long length)
     {
-        Extent extent = await node.GetExtentAsync(offset, length);
-        bool isNothing = (extent.Flags & (ExtentFlags.Data | ExtentFlags.Zero | ExtentFlags.Allocated)) == 0;
-        return isNothing && (node.Backing is null || offset >= node.Backing.Length) ? extent with { Flags = ExtentFlags.Zero } : extent;
+        while (true)
+        {
+            Extent extent = await node.GetExtentAsync(offset, length);
+            if ((extent.Flags & (ExtentFlags.Data | ExtentFlags.Allocated)) != 0)
+            {
+                return extent;
+            }
+
+            BlockNode? backing = node.Backing;
+            if (backing is null || offset >= backing.Length)
+            {
+                return extent with { Flags = ExtentFlags.Zero };
+            }
+
+            length = Math.Min(extent.Length, backing.Length - offset);
+            if (backing == below)
+            {
+                return extent with { Length = length, Flags = ExtentFlags.None };
+            }
+
+            node = backing;
+        }
     }
 }

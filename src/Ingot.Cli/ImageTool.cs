@@ -10,6 +10,7 @@ internal static class ImageTool
     [
         BenchCommand.Command,
         CheckCommand.Command,
+        CommitCommand.Command,
         CompareCommand.Command,
         ConvertCommand.Command,
         CreateCommand.Command,
@@ -17,6 +18,7 @@ internal static class ImageTool
         InfoCommand.Command,
         MapCommand.Command,
         MeasureCommand.Command,
+        RebaseCommand.Command,
         ResizeCommand.Command,
     ];
 

@@ -18,6 +18,9 @@ public sealed class BlockGraph
     /// <summary>Messages that an operator should see but that fail nothing: "format was not specified, probing".</summary>
     public Action<string>? Warn { get; set; }
 
+    /// <summary>The full path of an image that is opened for writing when another one names it as its backing file; for commit.</summary>
+    public string? WritableBacking { get; set; }
+
     /// <summary>The format that an image's first bytes claim; raw when no other format knows them.</summary>
     /// <param name="head">At least <see cref="ProbeLength"/> bytes.</param>
     /// <returns>The driver.</returns>
@@ -55,7 +58,9 @@ public sealed class BlockGraph
     public IoTask<BlockNode> OpenBackingFileAsync(OpenRequest image, string imageName, string fileName, string? format, OpenFlags flags)
     {
         List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
-        return overlays.Contains(Path.GetFullPath(StripFilePrefix(fileName)))
+        string path = Path.GetFullPath(StripFilePrefix(fileName));
+        flags = path == WritableBacking ? flags | OpenFlags.ReadWrite : flags;
+        return overlays.Contains(path)
             ? throw new ImageFormatException($"Backing file '{fileName}' creates an infinite loop.")
             : OpenFileAsync(fileName, format, flags, overlays);
     }

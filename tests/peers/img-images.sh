@@ -55,7 +55,8 @@ pimg bitmap --disable bits.qcow2 b1
 
 # Broken ones.
 q -f qcow2 -u -b missing.qcow2 -F qcow2 orphan.qcow2 4M
-q -f qcow2 -u -b loop.qcow2 -F qcow2 loop.qcow2 4M
+q -f qcow2 -u -b orphan.qcow2 -F qcow2 loop.qcow2 4M
+pimg rebase -u -b loop.qcow2 -F qcow2 loop.qcow2
 cp base.qcow2 leak.qcow2
 w leak.qcow2 'write -P 1 3M 192k'
 off=$(pimg map --output=json leak.qcow2 | sed -n 's/.*"start": 3145728.*"offset": \([0-9]*\).*/\1/p')

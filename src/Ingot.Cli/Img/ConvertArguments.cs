@@ -95,7 +95,7 @@ internal sealed record ConvertArguments
     {
         OptionSet options = CreateOptionText.Parse(TargetOptions);
         CreateOptionText.Check(driver, options);
-        if (Copy.Compress && !driver.CreateOptions.Any(o => o.Name == "compression_type"))
+        if (Copy.Compress && !ImageCreation.CanCompress(driver.Name))
         {
             throw new OptionException("Compression not supported for this file format");
         }
@@ -128,7 +128,6 @@ internal sealed record ConvertArguments
             BytesPerSecond = arguments.Size("rate", "rate limit") ?? 0,
             Compress = arguments.Has("compress"),
             OutOfOrder = arguments.Has("oob-writes"),
-            TargetHasBacking = arguments.Has("backing"),
         };
     }
 

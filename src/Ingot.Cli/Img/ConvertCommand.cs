@@ -121,6 +121,7 @@ internal static class ConvertCommand
         CopyOptions options = plan.Copy with
         {
             TargetIsZero = isZero,
+            Below = plan.Backing is null ? null : sources[0].Backing,
             Salvage = plan.IsSalvage ? (offset, e) => context.Warn($"error while reading offset {offset}: {ErrnoException.Text(e.Errno)}") : null,
         };
         var job = new ConvertJob(sources, target, options);

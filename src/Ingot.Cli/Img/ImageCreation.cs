@@ -19,6 +19,11 @@ internal static class ImageCreation
     public static BlockDriver FindCreator(string format)
         => FindDriver(format) is { CreateOptions.Count: > 0 } driver ? driver : throw new OptionException($"Format driver '{format}' does not support image creation");
 
+    /// <summary>Whether images of a format can hold compressed data.</summary>
+    /// <param name="format">The format.</param>
+    /// <returns>True when they can.</returns>
+    public static bool CanCompress(string format) => FindDriver(format).CreateOptions.Any(o => o.Name == "compression_type");
+
     /// <summary>Creates an image, with the file's name in front of what goes wrong.</summary>
     /// <param name="graph">The way to open the file below.</param>
     /// <param name="driver">The format.</param>

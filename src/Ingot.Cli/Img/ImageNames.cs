@@ -1,3 +1,6 @@
+using Ingot.Block;
+using Ingot.Drivers;
+
 namespace Ingot.Cli;
 
 /// <summary>File names that are relative to other images.</summary>
@@ -13,5 +16,27 @@ internal static class ImageNames
         bool hasProtocol = colon > 0 && backing.IndexOf('/') is var slash && (slash < 0 || colon < slash);
         string directory = Path.GetDirectoryName(overlay) ?? "";
         return hasProtocol || backing.StartsWith('/') || directory.Length == 0 ? backing : Path.Combine(directory, backing);
+    }
+
+    /// <summary>The absolute path of an image's file.</summary>
+    /// <param name="fileName">Its name.</param>
+    /// <returns>The path.</returns>
+    public static string FullPath(string fileName) => Path.GetFullPath(BlockGraph.StripFilePrefix(fileName));
+
+    /// <summary>The image of a backing chain that a name means: relative to the image that names it, as the chain itself is written.</summary>
+    /// <param name="top">The top of the chain, which is not meant.</param>
+    /// <param name="name">The name.</param>
+    /// <returns>The node, or null.</returns>
+    public static BlockNode? FindInChain(BlockNode top, string name)
+    {
+        for (BlockNode node = top; node.Backing is { } backing; node = backing)
+        {
+            if (FullPath(Resolve(node.FileName, name)) == FullPath(backing.FileName))
+            {
+                return backing;
+            }
+        }
+
+        return null;
     }
 }

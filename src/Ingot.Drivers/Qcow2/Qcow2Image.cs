@@ -207,6 +207,28 @@ internal sealed class Qcow2Image
         }
     }
 
+    /// <summary>Drops the L2 table of an L1 index, if there is one.</summary>
+    internal void DropTable(int index)
+    {
+        ulong entry = Map.L1[index];
+        if ((entry & OffsetMask) != 0)
+        {
+            Map.L1[index] = 0;
+            Map.Tables.Forget((long)(entry & OffsetMask), Geometry.ClusterLength);
+            Tables.Free(Geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard: true);
+        }
+    }
+
+    /// <summary>Cuts off the end of the file that nothing uses.</summary>
+    internal async IoTask TrimFileAsync()
+    {
+        long used = await Allocator.FindUsedLengthAsync();
+        if (used < File.Length && (File.Node.Features & BlockFeatures.Resize) != 0)
+        {
+            await File.ResizeAsync(used);
+        }
+    }
+
     private static async IoTask<Qcow2Header> ReadHeaderAsync(HostFile file)
     {
         byte[] head = await file.ReadBytesAsync(0, (int)Math.Min(file.Length, Qcow2HeaderReader.FixedLength));

@@ -77,6 +77,12 @@ public sealed class Qcow2Node : BlockNode
     }
 
     /// <inheritdoc/>
+    public override IoTask EmptyAsync() => Qcow2Rewrite.EmptyAsync(_image);
+
+    /// <inheritdoc/>
+    public override IoTask ChangeBackingAsync(string? fileName, string? format) => Qcow2Rewrite.ChangeBackingAsync(_image, fileName, format);
+
+    /// <inheritdoc/>
     public override async IoTask<ImageInfo> GetInfoAsync()
     {
         Qcow2Header header = _image.Header.Current;

@@ -58,35 +58,16 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             await eraser.WriteZeroesAsync(length, Math.Min(first, image.Length) - length, ZeroFlags.None);
         }
 
-        DropTables((int)_geometry.L1EntriesFor(length));
+        // The L1 table keeps its length: entries that are zero harm nobody, and the image may grow again.
+        for (int index = (int)_geometry.L1EntriesFor(length); index < image.Map.L1.Count; index++)
+        {
+            image.DropTable(index);
+        }
+
         image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
         await image.Tables.WriteAllAsync();
         await image.File.FlushAsync();
-        await TrimFileAsync();
-    }
-
-    // The L1 table keeps its length: entries that are zero harm nobody, and the image may grow again.
-    private void DropTables(int firstIndex)
-    {
-        for (int index = firstIndex; index < image.Map.L1.Count; index++)
-        {
-            ulong entry = image.Map.L1[index];
-            if ((entry & OffsetMask) != 0)
-            {
-                image.Map.L1[index] = 0;
-                image.Map.Tables.Forget((long)(entry & OffsetMask), _geometry.ClusterLength);
-                image.Tables.Free(_geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard: true);
-            }
-        }
-    }
-
-    private async IoTask TrimFileAsync()
-    {
-        long used = await image.Allocator.FindUsedLengthAsync();
-        if (used < image.File.Length && (image.File.Node.Features & BlockFeatures.Resize) != 0)
-        {
-            await image.File.ResizeAsync(used);
-        }
+        await image.TrimFileAsync();
     }
 
     private async IoTask GrowAsync(long oldLength, long length)
