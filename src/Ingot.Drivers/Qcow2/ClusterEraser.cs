@@ -15,26 +15,82 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
     internal async IoTask WriteZeroesAsync(long offset, long length, ZeroFlags flags)
     {
         long end = offset + length;
-        long first = _geometry.AlignUp(offset);
-        long last = end == image.Length ? _geometry.AlignUp(end) : _geometry.AlignDown(end);
+        long first = _geometry.AlignUpToSubcluster(offset);
+        long last = end == image.Length ? _geometry.AlignUp(end) : _geometry.AlignDownToSubcluster(end);
 
-        bool wholeClusters = last > first && (_geometry.Version >= 3 || image.Backing is null);
-        if (!wholeClusters)
+        bool hasUnits = last > first && (_geometry.Version >= 3 || image.Backing is null);
+        if (!hasUnits)
         {
-            await WriteDataAsync(offset, end, flags);
+            await ZeroPartsAsync(offset, end, flags);
             return;
         }
 
-        if (offset < first)
+        await ZeroPartsAsync(offset, first, flags);
+        (long from, long to) = await SkipCompressedEdgesAsync(first, last);
+        if (first < from)
         {
-            await WriteDataAsync(offset, first, flags);
+            await WriteDataAsync(first, from, flags);
         }
 
-        await ZeroClustersAsync(first, last, flags);
-        if (last < end)
+        await ZeroClustersAsync(from, to, flags);
+        await ZeroPartsAsync(to, Math.Max(to, end), flags);
+    }
+
+    // Parts of subclusters become whole ones where all of it would read as zeroes, and are written otherwise.
+    private async IoTask ZeroPartsAsync(long offset, long end, ZeroFlags flags)
+    {
+        while (offset < end)
         {
-            await WriteDataAsync(last, end, flags);
+            long partEnd = Math.Min(end, _geometry.AlignDownToSubcluster(offset) + _geometry.SubclusterLength);
+            if (_geometry.Version < 3 || !await TryZeroUnitAsync(offset, partEnd, flags))
+            {
+                await WriteDataAsync(offset, partEnd, flags);
+            }
+
+            offset = partEnd;
         }
+    }
+
+    private async IoTask<bool> TryZeroUnitAsync(long offset, long end, ZeroFlags flags)
+    {
+        long unit = _geometry.AlignDownToSubcluster(offset);
+        long unitEnd = unit + _geometry.SubclusterLength;
+        long cluster = _geometry.AlignDown(unit);
+        await image.BeginChangeAsync();
+
+        // Under the lock nobody stores anything in the rest of the unit.
+        using RangeLock.Held held = await image.Locks.LockAsync(cluster, _geometry.ClusterLength);
+        Mapping mapping = await image.MapAsync(unit, 1);
+        if (mapping.Kind is ClusterKind.Zero or ClusterKind.ZeroAllocated)
+        {
+            return true;
+        }
+
+        bool canZero = mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved
+            && await reader.ReadsAsZeroAsync(unit, offset - unit) && await reader.ReadsAsZeroAsync(end, unitEnd - end);
+        if (canZero)
+        {
+            await EmptyDataFileAsync(unit, unitEnd, flags);
+            await ReplaceLockedAsync(unit, unitEnd, (kind, entry) => ZeroEntry(kind, entry, mayUnmap: false), discard: false);
+        }
+
+        return canZero;
+    }
+
+    // A compressed cluster has no subclusters, so its parts must be written.
+    private async IoTask<(long First, long Last)> SkipCompressedEdgesAsync(long first, long last)
+    {
+        if (_geometry.InCluster(first) != 0 && (await image.MapAsync(first, 1)).Kind == ClusterKind.Compressed)
+        {
+            first = Math.Min(last, _geometry.AlignUp(first));
+        }
+
+        if (first < last && _geometry.InCluster(last) != 0 && (await image.MapAsync(last - 1, 1)).Kind == ClusterKind.Compressed)
+        {
+            last = Math.Max(first, _geometry.AlignDown(last));
+        }
+
+        return (first, last);
     }
 
     /// <summary>Gives up whole clusters; parts of clusters are kept.</summary>
@@ -50,16 +106,22 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
             return;
         }
 
-        ulong empty = _geometry.Version < 3 ? 0 : ZeroFlag;
-        await ReplaceAsync(first, last, (kind, entry) => kind is ClusterKind.Zero || (kind is ClusterKind.Unallocated && image.Backing is null) ? entry : empty, discard: true);
+        await EmptyDataFileAsync(first, last, ZeroFlags.MayUnmap);
+
+        await ReplaceAsync(first, last, (kind, entry) => kind is ClusterKind.Zero || (kind is ClusterKind.Unallocated && image.Backing is null) ? entry : Empty, discard: true);
     }
 
+    // What an entry of zeroes without space is.
+    private L2Entry Empty => _geometry.Version < 3 ? default : _geometry.IsExtended ? new L2Entry(0, L2Entry.AllZero) : new L2Entry(ZeroFlag, 0);
+
     /// <summary>Drops clusters and what they said, for a disk that gets smaller.</summary>
-    internal IoTask DropAsync(long first, long last) => ReplaceAsync(first, last, (_, _) => 0, discard: true);
+    internal IoTask DropAsync(long first, long last) => ReplaceAsync(first, last, (_, _) => default, discard: true);
 
     private async IoTask ZeroClustersAsync(long first, long last, ZeroFlags flags)
     {
         bool mayUnmap = (flags & ZeroFlags.MayUnmap) != 0;
+        await EmptyDataFileAsync(first, last, flags);
+
         if (_geometry.Version >= 3)
         {
             await ReplaceAsync(first, last, (kind, entry) => ZeroEntry(kind, entry, mayUnmap), discard: mayUnmap);
@@ -75,7 +137,7 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
             {
                 if (mayUnmap)
                 {
-                    await ReplaceAsync(at, end, (_, _) => 0, discard: true);
+                    await ReplaceAsync(at, end, (_, _) => default, discard: true);
                 }
                 else
                 {
@@ -87,53 +149,94 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
         }
     }
 
-    private static ulong ZeroEntry(ClusterKind kind, ulong entry, bool mayUnmap) => kind switch
+    private L2Entry ZeroEntry(ClusterKind kind, L2Entry entry, bool mayUnmap)
     {
-        ClusterKind.Zero => entry,
-        ClusterKind.Data or ClusterKind.ZeroAllocated when !mayUnmap => entry | ZeroFlag,
-        _ => ZeroFlag,
-    };
+        bool keepsPlace = kind is ClusterKind.Data or ClusterKind.ZeroAllocated && !mayUnmap;
+        return kind == ClusterKind.Zero ? entry
+            : !keepsPlace ? Empty
+            : _geometry.IsExtended ? entry with { Subclusters = L2Entry.AllZero }
+            : entry with { Value = entry.Value | ZeroFlag };
+    }
 
-    private async IoTask ReplaceAsync(long first, long last, Func<ClusterKind, ulong, ulong> change, bool discard)
+    // A raw data file must read as the disk does, whatever the tables say. Places in a data file are given again at once, so that the space must go before.
+    private IoTask EmptyDataFileAsync(long first, long last, ZeroFlags flags)
+    {
+        long length = Math.Min(last, image.Length) - first;
+        return length <= 0 || !_geometry.HasDataFile ? IoTask.Completed
+            : image.Header.Current.IsDataFileRaw ? image.Data.WriteZeroesAsync(first, length, flags & ~ZeroFlags.Fua)
+            : (flags & ZeroFlags.MayUnmap) != 0 && image.PassesDiscards ? image.Data.DiscardAsync(first, length)
+            : IoTask.Completed;
+    }
+
+    private async IoTask ReplaceAsync(long first, long last, Func<ClusterKind, L2Entry, L2Entry> change, bool discard)
     {
         while (first < last)
         {
             await image.BeginChangeAsync();
             long end = Math.Min(last, ((first >> _geometry.L1Shift) + 1) << _geometry.L1Shift);
-            using RangeLock.Held held = await image.Locks.LockAsync(first, end - first);
+            long start = _geometry.AlignDown(first);
+            using RangeLock.Held held = await image.Locks.LockAsync(start, _geometry.AlignUp(end) - start);
             bool tableMissing = (image.Map.L1[(int)(first >> _geometry.L1Shift)] & OffsetMask) == 0;
-            if (tableMissing && change(ClusterKind.Unallocated, 0) == 0)
+            if (tableMissing && change(ClusterKind.Unallocated, default) == default)
             {
                 first = end;
                 continue;
             }
 
-            await image.EnsureTableAsync(first);
-            while (first < end)
+            await ReplaceLockedAsync(first, end, change, discard);
+            first = end;
+        }
+    }
+
+    // Within one L2 table.
+    private async IoTask ReplaceLockedAsync(long first, long end, Func<ClusterKind, L2Entry, L2Entry> change, bool discard)
+    {
+        await image.EnsureTableAsync(first);
+        while (first < end)
+        {
+            CachedTable table = await image.Map.GetTableAsync(first);
+            long sliceEnd = Math.Min(end, (first & -image.Map.SliceCoverage) + image.Map.SliceCoverage);
+            while (first < sliceEnd)
             {
-                CachedTable table = await image.Map.GetTableAsync(first);
-                long sliceEnd = Math.Min(end, (first & -image.Map.SliceCoverage) + image.Map.SliceCoverage);
-                for (; first < sliceEnd; first += _geometry.ClusterLength)
+                long clusterEnd = Math.Min(sliceEnd, _geometry.AlignDown(first) + _geometry.ClusterLength);
+                if (clusterEnd - first == _geometry.ClusterLength)
                 {
                     Replace(table, first, change, discard);
                 }
+                else
+                {
+                    ZeroSubclusters(table, first, clusterEnd);
+                }
+
+                first = clusterEnd;
             }
         }
     }
 
-    private void Replace(CachedTable table, long offset, Func<ClusterKind, ulong, ulong> change, bool discard)
+    private void Replace(CachedTable table, long offset, Func<ClusterKind, L2Entry, L2Entry> change, bool discard)
     {
-        ulong old = image.Map.GetEntry(table, offset);
-        ulong entry = change(image.Map.KindOf(old), old);
+        L2Entry old = image.Map.GetEntry(table, offset);
+        ClusterKind kind = image.Map.KindOf(old.Value);
+        L2Entry entry = change(kind == ClusterKind.Unallocated && old.Subclusters == L2Entry.AllZero ? ClusterKind.Zero : kind, old);
         if (entry == old)
         {
             return;
         }
 
         image.Map.SetEntry(table, offset, entry);
-        if ((entry & OffsetMask) == 0)
+        if ((entry.Value & (OffsetMask | CopiedFlag)) == 0)
         {
-            image.FreeEntry(old, discard);
+            image.FreeEntry(old.Value, discard);
+        }
+    }
+
+    private void ZeroSubclusters(CachedTable table, long first, long last)
+    {
+        L2Entry old = image.Map.GetEntry(table, first);
+        L2Entry entry = old.WithZero(image.Map.MaskOf(_geometry.AlignDown(first), first, last));
+        if (entry != old && image.Map.KindOf(old.Value) is ClusterKind.Data or ClusterKind.Unallocated)
+        {
+            image.Map.SetEntry(table, first, entry);
         }
     }
 

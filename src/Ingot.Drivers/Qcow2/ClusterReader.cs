@@ -1,3 +1,4 @@
+using Ingot.Block;
 using Ingot.Io;
 
 namespace Ingot.Drivers.Qcow2;
@@ -44,10 +45,10 @@ internal sealed class ClusterReader(Qcow2Image image)
         switch (mapping.Kind)
         {
             case ClusterKind.Data:
-                return image.File.ReadAsync(mapping.HostOffset, data);
+                return image.Data.ReadAsync(mapping.HostOffset, data);
             case ClusterKind.Compressed:
                 return ReadCompressedAsync(offset, mapping.Entry, data);
-            case ClusterKind.Unallocated when image.Backing is { } backing && offset < backing.Node.Length:
+            case ClusterKind.Unallocated or ClusterKind.Reserved when image.Backing is { } backing && offset < backing.Node.Length:
                 long inside = Math.Min(data.Length, backing.Node.Length - offset);
                 data.Slice(inside).Clear();
                 return backing.Node.ReadAsync(offset, data.Slice(0, inside));
@@ -65,7 +66,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         {
             Mapping mapping = await image.MapAsync(offset, length);
             bool zero = mapping.Kind is ClusterKind.Zero or ClusterKind.ZeroAllocated
-                || (mapping.Kind == ClusterKind.Unallocated && (image.Backing is not { } backing || offset >= backing.Node.Length));
+                || (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved && (image.Backing is not { } backing || offset >= backing.Node.Length));
             if (!zero)
             {
                 return false;
@@ -73,6 +74,38 @@ internal sealed class ClusterReader(Qcow2Image image)
 
             offset += mapping.Length;
             length -= mapping.Length;
+        }
+
+        return true;
+    }
+
+    /// <summary>Whether a range reads as zeroes as far as tables tell, those of backing images included.</summary>
+    internal async IoTask<bool> ReadsAsZeroAsync(long offset, long length)
+    {
+        length = Math.Min(length, image.Length - offset);
+        while (length > 0)
+        {
+            Mapping mapping = await image.MapAsync(offset, length);
+            long known = mapping.Length;
+            bool zero = mapping.Kind is ClusterKind.Zero or ClusterKind.ZeroAllocated;
+            if (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved)
+            {
+                zero = true;
+                if (image.Backing is { } backing && offset < backing.Node.Length)
+                {
+                    Extent extent = (await ExtentWalker.GetChainExtentAsync(backing.Node, offset, Math.Min(known, backing.Node.Length - offset))).Extent;
+                    zero = extent.IsZero;
+                    known = extent.Length;
+                }
+            }
+
+            if (!zero)
+            {
+                return false;
+            }
+
+            offset += known;
+            length -= known;
         }
 
         return true;

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Ingot.Io;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
@@ -41,7 +42,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
                     throw await image.CorruptAsync($"guest offset {offset + done} maps to metadata at {mapping.HostOffset}");
                 }
 
-                batch.Add(image.File.WriteAsync(mapping.HostOffset, data.Slice(done, mapping.Length)));
+                batch.Add(image.Data.WriteAsync(mapping.HostOffset, data.Slice(done, mapping.Length)));
                 done += mapping.Length;
             }
         }
@@ -51,33 +52,31 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
         }
     }
 
-    /// <summary>Names clusters in L2 tables that exist and are not shared, and drops what was named before.</summary>
-    /// <param name="offset">Guest offset of the first cluster.</param>
-    /// <param name="count">Clusters.</param>
+    /// <summary>Names what was written in L2 tables that exist and are not shared, and drops the clusters that were named before.</summary>
+    /// <param name="offset">Guest offset of the first subcluster.</param>
+    /// <param name="length">Bytes, whole subclusters.</param>
     /// <param name="hostOffset">Where the first one lies.</param>
-    internal async IoTask LinkAsync(long offset, long count, long hostOffset)
+    /// <param name="isReserved">True to keep the space only: extended entries then say nothing of the content.</param>
+    internal async IoTask LinkAsync(long offset, long length, long hostOffset, bool isReserved = false)
     {
-        for (long i = 0; i < count;)
+        long end = offset + length;
+        for (long guest = _geometry.AlignDown(offset); guest < end;)
         {
-            CachedTable table = await image.Map.GetTableAsync(offset + (i << _geometry.ClusterBits));
-            long guest = offset + (i << _geometry.ClusterBits);
-            long end = Math.Min(count, i + ((image.Map.SliceCoverage - (guest & (image.Map.SliceCoverage - 1))) >> _geometry.ClusterBits));
-            for (; i < end; i++)
+            CachedTable table = await image.Map.GetTableAsync(guest);
+            long sliceEnd = Math.Min(end, (guest & -image.Map.SliceCoverage) + image.Map.SliceCoverage);
+            for (; guest < sliceEnd; guest += _geometry.ClusterLength)
             {
-                guest = offset + (i << _geometry.ClusterBits);
-                ulong entry = (ulong)(hostOffset + (i << _geometry.ClusterBits)) | CopiedFlag;
-                ulong old = image.Map.GetEntry(table, guest);
-                image.Map.SetEntry(table, guest, entry);
-                if ((old & ~ZeroFlag) != entry)
+                L2Entry old = image.Map.GetEntry(table, guest);
+                ulong value = (ulong)(hostOffset + guest - offset) | CopiedFlag;
+                L2Entry entry = new(value, (old.Value & CompressedFlag) != 0 ? 0 : old.Subclusters);
+                image.Map.SetEntry(table, guest, isReserved ? entry : entry.WithStored(image.Map.MaskOf(guest, offset, end)));
+                if ((old.Value & ~ZeroFlag) != value)
                 {
-                    image.FreeEntry(old, discard: false);
+                    image.FreeEntry(old.Value, discard: false);
                 }
             }
         }
     }
-
-    /// <summary>Whether a cluster must get a new place to be written, or only another table entry.</summary>
-    internal static bool KeepsPlace(Mapping mapping) => mapping.Kind == ClusterKind.ZeroAllocated && mapping.IsCopied;
 
     // Writes the first run of a range that is not writable in place. Returns the bytes written: 0 when another request has allocated the cluster meanwhile.
     private async IoTask<long> WriteAllocatingAsync(long offset, IoVector data)
@@ -88,40 +87,61 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
         long end = Math.Min(_geometry.AlignUp(offset + data.Length), limit);
         using RangeLock.Held held = await image.Locks.LockAsync(start, end - start);
         await image.EnsureTableAsync(start);
-        Mapping mapping = await image.MapAsync(start, end - start);
+        long unit = _geometry.AlignDownToSubcluster(offset);
+        Mapping mapping = await image.MapAsync(unit, end - unit);
         if (mapping.IsWritableInPlace)
         {
             return 0;
         }
 
-        if (KeepsPlace(mapping))
+        if (mapping.KeepsPlace)
         {
-            long count = _geometry.ClustersFor(mapping.Length);
-            return await FillAsync(offset, data, start, new ClusterRun(_geometry.ClusterOf(mapping.HostOffset), count, IsFresh: false));
+            long unitEnd = Math.Min(end, _geometry.AlignUpToSubcluster(offset + data.Length));
+            return await FillAsync(offset, data, unit, await CountKeptAsync(unit, unitEnd, mapping), mapping.HostOffset, isFresh: false);
         }
 
-        long wanted = await CountAllocatableAsync(start, end, mapping);
-        ClusterRun run = await image.Allocator.AllocateAsync(wanted);
+        long wanted = await CountAllocatableAsync(unit, end, mapping) - _geometry.ClusterOf(start);
+        ClusterRun run = await image.AllocateDataAsync(start, wanted);
         try
         {
-            return await FillAsync(offset, data, start, run);
+            long runEnd = start + (run.Count << _geometry.ClusterBits);
+            (long from, long to) = await FindStoredAsync(offset, Math.Min(offset + data.Length, runEnd), start, runEnd);
+            return await FillAsync(offset, data, from, to - from, (run.First << _geometry.ClusterBits) + from - start, run.IsFresh);
         }
         catch
         {
             // Nothing names the clusters yet unless the last step failed half way; then they stay counted, which is a leak at worst.
-            if (!await IsLinkedAsync(start, run))
+            if (!await IsLinkedAsync(offset, (run.First << _geometry.ClusterBits) + offset - start))
             {
-                await image.Allocator.UndoAsync(run);
+                await image.UndoDataAsync(run);
             }
 
             throw;
         }
     }
 
-    private async IoTask<long> CountAllocatableAsync(long start, long end, Mapping mapping)
+    // Bytes that have their place already, one after another.
+    private async IoTask<long> CountKeptAsync(long start, long end, Mapping mapping)
     {
-        long at = start;
-        while (!mapping.IsWritableInPlace && !KeepsPlace(mapping))
+        long length = Math.Min(mapping.Length, end - start);
+        while (start + length < end)
+        {
+            Mapping next = await image.MapAsync(start + length, end - start - length);
+            if (!next.KeepsPlace || next.HostOffset != mapping.HostOffset + length)
+            {
+                break;
+            }
+
+            length += next.Length;
+        }
+
+        return length;
+    }
+
+    // The number of the first cluster that needs no new place.
+    private async IoTask<long> CountAllocatableAsync(long at, long end, Mapping mapping)
+    {
+        while (!mapping.IsWritableInPlace && !mapping.KeepsPlace)
         {
             at = Math.Min(end, _geometry.AlignUp(at + mapping.Length));
             if (at == end)
@@ -132,29 +152,56 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
             mapping = await image.MapAsync(at, end - at);
         }
 
-        return (at - start) >> _geometry.ClusterBits;
+        return _geometry.ClusterOf(at);
     }
 
-    private async IoTask<long> FillAsync(long offset, IoVector data, long start, ClusterRun run)
+    // What must be written to new clusters: the guest's range, and around it what the old clusters store. Subclusters that are zero or absent stay so.
+    private async IoTask<(long From, long To)> FindStoredAsync(long offset, long dataEnd, long start, long runEnd)
     {
-        long host = run.First << _geometry.ClusterBits;
-        long length = Math.Min(data.Length, start + (run.Count << _geometry.ClusterBits) - offset);
-        if (!image.IsDataRange(host, run.Count << _geometry.ClusterBits))
+        if (!_geometry.IsExtended)
+        {
+            return (start, runEnd);
+        }
+
+        long from = _geometry.AlignDownToSubcluster(offset);
+        long to = _geometry.AlignUpToSubcluster(dataEnd);
+        long last = _geometry.AlignDown(dataEnd - 1);
+        L2Entry firstEntry = image.Map.GetEntry(await image.Map.GetTableAsync(start), start);
+        L2Entry lastEntry = image.Map.GetEntry(await image.Map.GetTableAsync(last), last);
+        if (StoredOf(firstEntry) is var stored and not 0)
+        {
+            from = Math.Min(from, start + ((long)BitOperations.TrailingZeroCount(stored) << _geometry.SubclusterBits));
+        }
+
+        if (StoredOf(lastEntry) is var storedLast and not 0)
+        {
+            to = Math.Max(to, last + ((32L - BitOperations.LeadingZeroCount(storedLast)) << _geometry.SubclusterBits));
+        }
+
+        return (from, to);
+    }
+
+    private static uint StoredOf(L2Entry entry) => (entry.Value & CompressedFlag) != 0 ? uint.MaxValue : entry.Stored;
+
+    private async IoTask<long> FillAsync(long offset, IoVector data, long start, long length, long host, bool isFresh)
+    {
+        long count = Math.Min(data.Length, start + length - offset);
+        if (!image.IsDataRange(host, length))
         {
             throw await image.CorruptAsync($"allocated clusters at {host} overlap metadata");
         }
 
-        await _copyOnWrite.WriteAsync(offset, data.Slice(0, length), start, run);
-        await LinkAsync(start, run.Count, host);
-        return length;
+        await _copyOnWrite.WriteAsync(offset, data.Slice(0, count), start, length, host, isFresh);
+        await LinkAsync(start, length, host);
+        return count;
     }
 
-    private async IoTask<bool> IsLinkedAsync(long start, ClusterRun run)
+    private async IoTask<bool> IsLinkedAsync(long offset, long host)
     {
         try
         {
-            Mapping mapping = await image.MapAsync(start, 1);
-            return mapping.Kind == ClusterKind.Data && mapping.HostOffset == run.First << _geometry.ClusterBits;
+            Mapping mapping = await image.MapAsync(offset, 1);
+            return mapping.Kind == ClusterKind.Data && mapping.HostOffset == host;
         }
         catch (IOException)
         {

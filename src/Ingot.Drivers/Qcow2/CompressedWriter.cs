@@ -15,6 +15,11 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
     internal async IoTask WriteAsync(long offset, IoVector data)
     {
         long end = offset + data.Length;
+        if (_geometry.HasDataFile)
+        {
+            throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}' has an external data file, which can't hold compressed clusters");
+        }
+
         if (_geometry.InCluster(offset) != 0 || (_geometry.InCluster(end) != 0 && end != image.Length))
         {
             throw new ErrnoException(Errno.EINVAL, $"Compressed write of {data.Length} bytes at {offset} does not cover whole clusters of {_geometry.ClusterLength} bytes");
@@ -109,9 +114,9 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
             reader.Invalidate();
             await image.File.WriteBytesAsync(host, packed);
             CachedTable table = await image.Map.GetTableAsync(offset);
-            ulong old = image.Map.GetEntry(table, offset);
-            image.Map.SetEntry(table, offset, entry);
-            image.FreeEntry(old, discard: false);
+            L2Entry old = image.Map.GetEntry(table, offset);
+            image.Map.SetEntry(table, offset, new L2Entry(entry, 0));
+            image.FreeEntry(old.Value, discard: false);
         }
         finally
         {

@@ -8,22 +8,22 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
     // Up to this size one copy in memory and one write are cheaper than three writes.
     private const long MaxBounce = 256 << 10;
 
-    /// <summary>Writes the clusters of a run whole, unless the file is known to hold zeroes where zeroes are due.</summary>
+    /// <summary>Writes a range of the file whole, unless it is known to hold zeroes where zeroes are due.</summary>
     /// <param name="offset">Guest offset of the data.</param>
     /// <param name="data">The guest's bytes.</param>
-    /// <param name="start">Guest offset of the run's first cluster.</param>
-    /// <param name="run">Where the clusters lie.</param>
-    internal async IoTask WriteAsync(long offset, IoVector data, long start, ClusterRun run)
+    /// <param name="start">Guest offset of the range.</param>
+    /// <param name="whole">Its length.</param>
+    /// <param name="host">Where it lies.</param>
+    /// <param name="isFresh">True when the file certainly holds zeroes there.</param>
+    internal async IoTask WriteAsync(long offset, IoVector data, long start, long whole, long host, bool isFresh)
     {
-        long host = run.First << image.Geometry.ClusterBits;
-        long whole = run.Count << image.Geometry.ClusterBits;
         long head = offset - start;
         long tail = whole - head - data.Length;
         bool isPlain = head + tail == 0
-            || (run.IsFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail));
+            || (isFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail));
         if (isPlain)
         {
-            await image.File.WriteAsync(host + head, data);
+            await image.Data.WriteAsync(host + head, data);
         }
         else if (whole <= MaxBounce)
         {
@@ -45,7 +45,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             await ReadOldAsync(start, buffer.Slice(0, head));
             await ReadOldAsync(offset + length, buffer.Slice(head + length, whole - head - length));
             data.CopyTo(buffer.Span.Slice(head, length));
-            await image.File.WriteAsync(host, buffer.Slice(0, whole));
+            await image.Data.WriteAsync(host, buffer.Slice(0, whole));
         }
         finally
         {
@@ -66,7 +66,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             await ReadOldAsync(start, before);
             await ReadOldAsync(offset + data.Length, after);
             batch.Add(WriteIfAny(host, before));
-            batch.Add(image.File.WriteAsync(host + head, data));
+            batch.Add(image.Data.WriteAsync(host + head, data));
             batch.Add(WriteIfAny(host + head + data.Length, after));
         }
         finally
@@ -76,7 +76,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
         }
     }
 
-    private IoTask WriteIfAny(long host, IoVector data) => data.Length == 0 ? IoTask.Completed : image.File.WriteAsync(host, data);
+    private IoTask WriteIfAny(long host, IoVector data) => data.Length == 0 ? IoTask.Completed : image.Data.WriteAsync(host, data);
 
     // What lies behind the end of the disk in its last cluster is zero.
     private IoTask ReadOldAsync(long offset, IoVector data)

@@ -28,6 +28,9 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     /// <summary>True when, moreover, counts are not written before the image is closed.</summary>
     internal bool IsLazy { get; init; }
 
+    /// <summary>The external data file, which must have what tables say of it.</summary>
+    internal HostFile? DataFile { get; set; }
+
     /// <summary>Called for ranges of the file that are free now; null to keep the space.</summary>
     internal Func<long, long, IoTask>? Discard { get; set; }
 
@@ -100,6 +103,11 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
         try
         {
             await round.WriteCountsAsync(file, isBarrierNeeded: !IsMarkedDirty);
+            if (DataFile is not null && !IsMarkedDirty)
+            {
+                await DataFile.FlushAsync();
+            }
+
             await round.WriteMapAsync(file);
             if (round.Freed.Count > 0)
             {

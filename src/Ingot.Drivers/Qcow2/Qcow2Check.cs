@@ -210,9 +210,9 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
 
     private async IoTask CheckCopiedAsync(int l1Index, IoBuffer table, Qcow2CheckResult result, Qcow2Repair repair)
     {
-        for (int i = 0; i < 1 << _geometry.L2Bits; i++)
+        for (int i = 0; i < 1 << _geometry.L2Bits && !_geometry.HasDataFile; i++)
         {
-            ulong entry = BinaryPrimitives.ReadUInt64BigEndian(table.Span[(i * 8)..]);
+            ulong entry = BinaryPrimitives.ReadUInt64BigEndian(table.Span[(i << _geometry.L2EntryBits)..]);
             if (image.Map.KindOf(entry) is not (ClusterKind.Data or ClusterKind.ZeroAllocated))
             {
                 continue;
@@ -231,7 +231,9 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             if (repairs)
             {
                 long guest = ((long)l1Index << _geometry.L1Shift) + ((long)i << _geometry.ClusterBits);
-                image.Map.SetEntry(await image.Map.GetTableAsync(guest), guest, entry ^ CopiedFlag);
+                CachedTable cached = await image.Map.GetTableAsync(guest);
+                L2Entry current = image.Map.GetEntry(cached, guest);
+                image.Map.SetEntry(cached, guest, current with { Value = current.Value ^ CopiedFlag });
             }
         }
     }

@@ -17,7 +17,7 @@ internal enum IncompatibleFeatures : ulong
     ExternalDataFile = 4,
     CompressionType = 8,
     ExtendedL2 = 16,
-    Known = Dirty | Corrupt | CompressionType,
+    Known = Dirty | Corrupt | ExternalDataFile | CompressionType | ExtendedL2,
 }
 
 /// <summary>Numbers of the format that several files need. Offsets are bytes in the image file.</summary>
@@ -29,6 +29,7 @@ internal static class Qcow2Constants
     internal const int CurrentHeaderLength = 112;
     internal const int MinClusterBits = 9;
     internal const int MaxClusterBits = 21;
+    internal const int MinExtendedClusterBits = 14;
     internal const int MaxRefcountOrder = 6;
     internal const int MaxL1Bytes = 32 << 20;
     internal const int MaxRefcountTableBytes = 8 << 20;
@@ -38,6 +39,7 @@ internal static class Qcow2Constants
 
     internal const ulong CompatibleLazyRefcounts = 1;
     internal const ulong AutoclearBitmaps = 1;
+    internal const ulong AutoclearRawDataFile = 2;
 
     // Bits of L1 and L2 entries. The same mask gives the host offset in both, in refcount table entries the lower bits are reserved.
     internal const ulong OffsetMask = 0x00fffffffffffe00;

@@ -18,6 +18,9 @@ internal static class Qcow2Create
         ("cluster_size", "qcow2 cluster size"),
         ("compat", "Compatibility level (v2 [0.10] or v3 [1.1])"),
         ("compression_type", "Compression method used for image cluster compression"),
+        ("data_file", "File name of an external data file"),
+        ("data_file_raw", "The external data file must stay valid as a raw image"),
+        ("extended_l2", "Extended L2 tables"),
         ("lazy_refcounts", "Postpone refcount updates"),
         ("preallocation", "Preallocation mode (allowed values: off, metadata, falloc, full)"),
         ("refcount_bits", "Width of a reference count entry in bits"),
@@ -27,17 +30,26 @@ internal static class Qcow2Create
     internal static async IoTask RunAsync(CreateRequest request)
     {
         Qcow2CreateOptions options = Qcow2CreateOptions.Take(request.Options);
-        string path = BlockGraph.StripFilePrefix(request.FileName);
+        if (options.DataFile == request.FileName)
+        {
+            throw new OptionException($"'{request.FileName}' can't be the image and its external data file at the same time");
+        }
+
+        OptionSet dataFileOptions = request.Options.Clone();
+        await FillNewFileAsync(request.FileName, request.Options, () => options.DataFile is { } dataFile
+            ? FillNewFileAsync(dataFile, dataFileOptions, () => FormatAsync(request, options))
+            : FormatAsync(request, options));
+    }
+
+    // A file that was not there before goes away again when filling it fails.
+    private static async IoTask FillNewFileAsync(string fileName, OptionSet options, Func<IoTask> fill)
+    {
+        string path = BlockGraph.StripFilePrefix(fileName);
         bool existed = Libc.TryStat(path) is not null;
-        await FileDriver.CreateFileAsync(request.FileName, 0, request.Options);
+        await FileDriver.CreateFileAsync(fileName, 0, options);
         try
         {
-            await FormatAsync(await OpenFileAsync(request, OpenFlags.ReadWrite | OpenFlags.NoFlush), request.Size, options);
-
-            // Only the finished image is worth waiting for the disk.
-            ChildNode file = await OpenFileAsync(request, OpenFlags.ReadWrite);
-            await file.Node.FlushAsync();
-            await file.CloseAsync();
+            await fill();
         }
         catch when (!existed)
         {
@@ -46,8 +58,19 @@ internal static class Qcow2Create
         }
     }
 
+    private static async IoTask FormatAsync(CreateRequest request, Qcow2CreateOptions options)
+    {
+        ChildNode? dataFile = options.DataFile is { } name ? await OpenFileAsync(request.Graph, name, OpenFlags.ReadWrite | OpenFlags.NoFlush) : null;
+        await FormatAsync(await OpenFileAsync(request.Graph, request.FileName, OpenFlags.ReadWrite | OpenFlags.NoFlush), request.Size, options, dataFile);
+
+        // Only the finished image is worth waiting for the disk.
+        ChildNode file = await OpenFileAsync(request.Graph, request.FileName, OpenFlags.ReadWrite);
+        await file.Node.FlushAsync();
+        await file.CloseAsync();
+    }
+
     /// <summary>Makes an image in a node that is empty, or whose content does not matter; closes the node.</summary>
-    internal static async IoTask FormatAsync(ChildNode file, long size, Qcow2CreateOptions options)
+    internal static async IoTask FormatAsync(ChildNode file, long size, Qcow2CreateOptions options, ChildNode? dataFile = null)
     {
         Qcow2Header header = options.ToHeader();
         try
@@ -61,6 +84,11 @@ internal static class Qcow2Create
         }
 
         Qcow2Image image = await Qcow2Image.OpenAsync(file, OpenFlags.ReadWrite, new Qcow2Options { LazyRefcounts = false });
+        if (dataFile is { } data)
+        {
+            image.AttachDataFile(data);
+        }
+
         var node = new Qcow2Node(null, image, OpenFlags.ReadWrite);
         try
         {
@@ -89,10 +117,10 @@ internal static class Qcow2Create
         await file.WriteBytesAsync(0, Qcow2HeaderWriter.Build(header));
     }
 
-    private static async IoTask<ChildNode> OpenFileAsync(CreateRequest request, OpenFlags flags)
+    private static async IoTask<ChildNode> OpenFileAsync(BlockGraph graph, string fileName, OpenFlags flags)
     {
         var options = new OptionSet();
-        options.Set("filename", request.FileName);
-        return await request.Graph.OpenChildAsync(options, "file", flags) ?? throw new OptionException($"Could not open '{request.FileName}'");
+        options.Set("filename", fileName);
+        return await graph.OpenChildAsync(options, "file", flags) ?? throw new OptionException($"Could not open '{fileName}'");
     }
 }

@@ -24,6 +24,12 @@ internal sealed record Qcow2CreateOptions
 
     internal Preallocation Preallocation { get; private init; }
 
+    internal bool ExtendedL2 { get; private init; }
+
+    internal string? DataFile { get; private init; }
+
+    internal bool DataFileRaw { get; private init; }
+
     internal string? BackingFile { get; private init; }
 
     internal string? BackingFormat { get; private init; }
@@ -60,8 +66,13 @@ internal sealed record Qcow2CreateOptions
             },
             BackingFile = options.TakeString("backing_file") is { Length: > 0 } backing ? backing : null,
             BackingFormat = options.TakeString("backing_fmt"),
+            ExtendedL2 = options.TakeBool("extended_l2") ?? false,
+            DataFile = options.TakeString("data_file") is { Length: > 0 } dataFile ? dataFile : null,
+            DataFileRaw = options.TakeBool("data_file_raw") ?? false,
         };
-        return taken.Checked();
+        // A raw data file needs tables that never have to change for its content to be the disk's.
+        taken = taken.Checked();
+        return taken is { DataFileRaw: true, Preallocation: Preallocation.Off } ? taken with { Preallocation = Preallocation.Metadata } : taken;
     }
 
     /// <summary>The header of an image with these options that has no tables yet.</summary>
@@ -71,6 +82,11 @@ internal sealed record Qcow2CreateOptions
         if (BackingFile is not null && BackingFormat is not null)
         {
             extensions.Add(new HeaderExtension(ExtensionBackingFormat, System.Text.Encoding.UTF8.GetBytes(BackingFormat)));
+        }
+
+        if (DataFile is not null)
+        {
+            extensions.Add(new HeaderExtension(ExtensionDataFile, System.Text.Encoding.UTF8.GetBytes(DataFile)));
         }
 
         if (Version >= 3 && ClusterBits >= MinClusterBitsForNames)
@@ -85,7 +101,10 @@ internal sealed record Qcow2CreateOptions
             RefcountOrder = RefcountOrder,
             HeaderLength = Version >= 3 ? CurrentHeaderLength : Version2HeaderLength,
             Compatible = LazyRefcounts ? CompatibleLazyRefcounts : 0,
-            Incompatible = Compression == Qcow2Compression.Zlib ? IncompatibleFeatures.None : IncompatibleFeatures.CompressionType,
+            Incompatible = (Compression == Qcow2Compression.Zlib ? 0 : IncompatibleFeatures.CompressionType)
+                | (ExtendedL2 ? IncompatibleFeatures.ExtendedL2 : 0)
+                | (DataFile is not null ? IncompatibleFeatures.ExternalDataFile : 0),
+            Autoclear = DataFileRaw ? AutoclearRawDataFile : 0,
             Compression = Compression,
             BackingFile = BackingFile,
             BackingFormat = BackingFormat,
@@ -95,16 +114,6 @@ internal sealed record Qcow2CreateOptions
 
     private static void RefuseUnsupported(OptionSet options)
     {
-        if (options.TakeBool("extended_l2") == true)
-        {
-            throw new OptionException("extended_l2=on (subclusters) is not supported yet");
-        }
-
-        if (options.TakeString("data_file") is not null || options.TakeBool("data_file_raw") == true)
-        {
-            throw new OptionException("data_file (external data files) is not supported yet");
-        }
-
         if (options.TakeBool("encryption") == true || options.Has("encrypt"))
         {
             throw new OptionException("Encrypted qcow2 images are not supported");
@@ -114,13 +123,20 @@ internal sealed record Qcow2CreateOptions
     private Qcow2CreateOptions Checked()
     {
         const string Newer = "only supported with compatibility level 1.1 and above (use version=v3 or greater)";
-        return Version < 3 && LazyRefcounts ? throw new OptionException($"Lazy refcounts {Newer}")
+        string? wrong = BackingFormat is not null && BackingFile is null ? "Backing format cannot be used without backing file"
+            : BackingFile is not null && Preallocation != Preallocation.Off && !ExtendedL2
+                ? "Backing file and preallocation can only be used at the same time if extended_l2 is enabled"
+            : ExtendedL2 && ClusterBits < MinExtendedClusterBits
+                ? $"Extended L2 entries are only supported with cluster sizes of at least {1 << MinExtendedClusterBits} bytes"
+            : Version < 3 && ExtendedL2 ? $"Extended L2 entries are {Newer}"
+            : Version < 3 && LazyRefcounts ? $"Lazy refcounts {Newer}"
             : Version < 3 && RefcountOrder != 4
-                ? throw new OptionException("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
-            : Version < 3 && Compression != Qcow2Compression.Zlib ? throw new OptionException($"Non-zlib compression type is {Newer}")
-            : BackingFormat is not null && BackingFile is null ? throw new OptionException("Backing format cannot be used without backing file")
-            : BackingFile is not null && Preallocation != Preallocation.Off
-                ? throw new OptionException("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
-            : this;
+                ? "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
+            : DataFileRaw && DataFile is null ? "data-file-raw requires data-file"
+            : DataFileRaw && BackingFile is not null ? "Backing file and data-file-raw cannot be used at the same time"
+            : Version < 3 && DataFile is not null ? $"External data files are {Newer}"
+            : Version < 3 && Compression != Qcow2Compression.Zlib ? $"Non-zlib compression type is {Newer}"
+            : null;
+        return wrong is null ? this : throw new OptionException(wrong);
     }
 }

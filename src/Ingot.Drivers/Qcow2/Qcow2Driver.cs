@@ -29,11 +29,12 @@ public sealed class Qcow2Driver : BlockDriver
         Qcow2Options options = Qcow2Options.Take(request.Options, request.Flags);
         bool hasBackingOption = request.Options.Has("backing");
         object? backing = request.Options.TakeReference("backing");
+        object? dataFile = request.Options.TakeReference("data-file");
         ChildNode file = await request.OpenChildAsync("file", request.Flags & ~OpenFlags.NoBacking)
             ?? throw new OptionException("A block device must be specified for \"file\"");
         try
         {
-            return await OpenAsync(request, file, options, backing, hasBackingOption);
+            return await OpenAsync(request, file, options, dataFile, backing, hasBackingOption);
         }
         catch when (file.IsOwned && request.ProbedFile is null)
         {
@@ -45,9 +46,14 @@ public sealed class Qcow2Driver : BlockDriver
     /// <inheritdoc/>
     public override IoTask CreateAsync(CreateRequest request) => Qcow2Create.RunAsync(request);
 
-    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, object? backing, bool hasBackingOption)
+    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, object? dataFile, object? backing, bool hasBackingOption)
     {
         Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options);
+        if (await DataFile.OpenAsync(request, image, dataFile) is { } data)
+        {
+            image.AttachDataFile(data);
+        }
+
         bool wantsBacking = (request.Flags & OpenFlags.NoBacking) == 0;
         if (wantsBacking)
         {

@@ -1,8 +1,11 @@
 namespace Ingot.Drivers.Qcow2;
 
-/// <summary>What follows from the cluster size and the refcount width of an image; never changes while it is open.</summary>
-internal sealed class Qcow2Geometry(int version, int clusterBits, int refcountOrder)
+/// <summary>What follows from the header fields that never change while an image is open: sizes of clusters, subclusters and table entries.</summary>
+internal sealed class Qcow2Geometry(int version, int clusterBits, int refcountOrder, bool isExtended = false, bool hasDataFile = false)
 {
+    /// <summary>Subclusters of a cluster when L2 entries are extended.</summary>
+    internal const int SubclusterCount = 32;
+
     // Tables are cached in pieces: a miss on a big cluster then costs one small read, and memory goes to what is used.
     private const int MaxSliceLength = 4096;
 
@@ -16,11 +19,25 @@ internal sealed class Qcow2Geometry(int version, int clusterBits, int refcountOr
 
     internal int SliceLength { get; } = Math.Min(1 << clusterBits, MaxSliceLength);
 
+    /// <summary>True when each L2 entry has a bitmap that tells how its subclusters are stored.</summary>
+    internal bool IsExtended => isExtended;
+
+    /// <summary>True when guest data lies in a file of its own, each cluster at its guest offset.</summary>
+    internal bool HasDataFile => hasDataFile;
+
+    /// <summary>The unit that is allocated and zeroed: a cluster, or a part of it when L2 entries are extended.</summary>
+    internal int SubclusterBits { get; } = isExtended ? clusterBits - 5 : clusterBits;
+
+    internal int SubclusterLength => 1 << SubclusterBits;
+
+    /// <summary>Bytes of an L2 entry, as a shift.</summary>
+    internal int L2EntryBits { get; } = isExtended ? 4 : 3;
+
     /// <summary>Entries of an L2 table, as a shift.</summary>
-    internal int L2Bits { get; } = clusterBits - 3;
+    internal int L2Bits { get; } = clusterBits - (isExtended ? 4 : 3);
 
     /// <summary>Guest bytes that one L2 table maps, as a shift.</summary>
-    internal int L1Shift { get; } = clusterBits + clusterBits - 3;
+    internal int L1Shift { get; } = clusterBits + clusterBits - (isExtended ? 4 : 3);
 
     /// <summary>Refcounts of a block, as a shift.</summary>
     internal int RefcountBlockBits { get; } = clusterBits + 3 - refcountOrder;
@@ -33,6 +50,10 @@ internal sealed class Qcow2Geometry(int version, int clusterBits, int refcountOr
     internal long AlignDown(long offset) => offset & -(long)ClusterLength;
 
     internal long AlignUp(long offset) => (offset + ClusterLength - 1) & -(long)ClusterLength;
+
+    internal long AlignDownToSubcluster(long offset) => offset & -(long)SubclusterLength;
+
+    internal long AlignUpToSubcluster(long offset) => (offset + SubclusterLength - 1) & -(long)SubclusterLength;
 
     internal long ClusterOf(long offset) => offset >> clusterBits;
 

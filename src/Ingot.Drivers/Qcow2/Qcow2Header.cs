@@ -53,7 +53,19 @@ internal sealed record Qcow2Header
 
     internal bool HasBitmaps => Extensions.Any(e => e.Type == Qcow2Constants.ExtensionBitmaps);
 
-    internal Qcow2Geometry Geometry => new(Version, ClusterBits, RefcountOrder);
+    internal bool IsExtended => (Incompatible & IncompatibleFeatures.ExtendedL2) != 0;
+
+    internal bool HasDataFile => (Incompatible & IncompatibleFeatures.ExternalDataFile) != 0;
+
+    /// <summary>True when the data file alone is the disk, for who reads it as raw.</summary>
+    internal bool IsDataFileRaw => HasDataFile && (Autoclear & Qcow2Constants.AutoclearRawDataFile) != 0;
+
+    /// <summary>The name of the data file that the image has, if it has one.</summary>
+    internal string? DataFile => Extensions.FirstOrDefault(e => e.Type == Qcow2Constants.ExtensionDataFile) is { Data.Length: > 0 } name
+        ? System.Text.Encoding.UTF8.GetString(name.Data)
+        : null;
+
+    internal Qcow2Geometry Geometry => new(Version, ClusterBits, RefcountOrder, IsExtended, HasDataFile);
 
     /// <summary>Refuses what is well formed but can't be served by this driver.</summary>
     internal void RefuseUnsupported(string fileName)

@@ -188,6 +188,11 @@ internal static class Qcow2HeaderReader
             throw fields.Bad("refcount_table_clusters", 0, "Image does not contain a reference count table");
         }
 
+        if (header.IsExtended && header.ClusterBits < MinExtendedClusterBits)
+        {
+            throw fields.Bad("cluster_bits", (ulong)header.ClusterBits, $"extended L2 entries need at least {MinExtendedClusterBits}");
+        }
+
         if (header.Geometry.L1EntriesFor(header.Size) is long needed && needed > header.L1Entries)
         {
             throw fields.Bad("l1_size", (ulong)header.L1Entries, $"L1 table is too small, a size of {header.Size} bytes needs {needed} entries");

@@ -15,6 +15,7 @@ internal sealed class Qcow2Image
     private Qcow2Image(HostFile file, Qcow2Header header, OpenFlags flags, Qcow2Options options, PagedTable l1, PagedTable refcountTable, SnapshotTable snapshots)
     {
         File = file;
+        Data = file;
         Geometry = header.Geometry;
         Header = new HeaderFields(file, header);
         Flags = flags;
@@ -39,6 +40,9 @@ internal sealed class Qcow2Image
     }
 
     internal HostFile File { get; }
+
+    /// <summary>Where guest data lies: the image file, or the external data file.</summary>
+    internal HostFile Data { get; private set; }
 
     internal Qcow2Geometry Geometry { get; }
 
@@ -107,6 +111,7 @@ internal sealed class Qcow2Image
     /// <summary>Whether a part of the file may hold guest data.</summary>
     internal bool IsDataRange(long hostOffset, long length)
         => !_options.OverlapCheck
+            || Geometry.HasDataFile
             || (hostOffset >= Geometry.ClusterLength
                 && !Overlaps(hostOffset, length, Map.L1.Offset, Map.L1.Count * 8L)
                 && !Overlaps(hostOffset, length, Refcounts.Table.Offset, Refcounts.Table.Count * 8L)
@@ -116,7 +121,24 @@ internal sealed class Qcow2Image
     internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent ? IoTask.Completed : BeginChangeSlowAsync();
 
     /// <summary>Makes completed writes durable.</summary>
-    internal IoTask FlushAsync() => Tables.IsDirty ? FlushSlowAsync() : File.FlushAsync();
+    internal IoTask FlushAsync() => Tables.IsDirty || Geometry.HasDataFile ? FlushSlowAsync() : File.FlushAsync();
+
+    /// <summary>Whether what the guest discards is given back to the file system.</summary>
+    internal bool PassesDiscards => _options.PassDiscardRequest;
+
+    /// <summary>Gives the image its data file.</summary>
+    internal void AttachDataFile(ChildNode child)
+    {
+        Data = new HostFile(child);
+        Tables.DataFile = Data;
+    }
+
+    /// <summary>Places for neighbouring clusters of the guest; in a data file every cluster has its own.</summary>
+    internal IoTask<ClusterRun> AllocateDataAsync(long offset, long count)
+        => Geometry.HasDataFile ? new IoTask<ClusterRun>(new ClusterRun(Geometry.ClusterOf(offset), count, offset >= Data.Length)) : Allocator.AllocateAsync(count);
+
+    /// <summary>Gives back what <see cref="AllocateDataAsync"/> gave but nothing names.</summary>
+    internal IoTask UndoDataAsync(ClusterRun run) => Geometry.HasDataFile ? IoTask.Completed : Allocator.UndoAsync(run);
 
     /// <summary>Waits for the table piece that a mapping needs, and maps.</summary>
     /// <exception cref="ErrnoException">The tables are corrupt.</exception>
@@ -161,6 +183,8 @@ internal sealed class Qcow2Image
     {
         switch (Map.KindOf(entry))
         {
+            case ClusterKind.Data or ClusterKind.ZeroAllocated when Geometry.HasDataFile:
+                break;
             case ClusterKind.Data or ClusterKind.ZeroAllocated:
                 Tables.Free(Geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard);
                 break;
@@ -190,6 +214,7 @@ internal sealed class Qcow2Image
         {
             if (IsModified)
             {
+                await Data.FlushAsync();
                 await Tables.WriteAllAsync();
                 await File.FlushAsync();
                 await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~IncompatibleFeatures.Dirty, Header.Current.Compatible, Header.Current.Autoclear);
@@ -200,6 +225,11 @@ internal sealed class Qcow2Image
             Map.Tables.Free();
             Refcounts.Blocks.Free();
             await File.CloseAsync();
+            if (Data != File)
+            {
+                await Data.CloseAsync();
+            }
+
             if (Backing is { } backing)
             {
                 await backing.CloseAsync();
@@ -268,12 +298,17 @@ internal sealed class Qcow2Image
 
         // Nothing that autoclear bits vouch for (bitmaps) is kept up to date here. Without barriers counts are only safe under the dirty bit.
         IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsMarkedDirty ? IncompatibleFeatures.Dirty : 0);
-        await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, autoclear: 0);
+        await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, Header.Current.Autoclear & AutoclearRawDataFile);
         IsModified = true;
     }
 
     private async IoTask FlushSlowAsync()
     {
+        if (Geometry.HasDataFile)
+        {
+            await Data.FlushAsync();
+        }
+
         await Tables.WriteAsync();
         await File.FlushAsync();
     }

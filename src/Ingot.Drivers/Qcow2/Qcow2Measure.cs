@@ -59,16 +59,17 @@ public static class Qcow2Measure
     {
         long cluster = 1L << create.ClusterBits;
         long aligned = Align(size, cluster);
-        long full = aligned + MetadataLength(aligned, cluster, create.RefcountOrder);
+        long full = aligned + MetadataLength(aligned, cluster, create);
         return new Qcow2Size(full - aligned + data, full);
     }
 
-    private static long MetadataLength(long aligned, long cluster, int refcountOrder)
+    private static long MetadataLength(long aligned, long cluster, Qcow2CreateOptions create)
     {
-        long l2 = Align(aligned / cluster, cluster / 8) * 8;
+        long l2Entry = create.ExtendedL2 ? 16 : 8;
+        long l2 = Align(aligned / cluster, cluster / l2Entry) * l2Entry;
         long l1 = Align(l2 / cluster, cluster / 8) * 8;
         long known = cluster + l2 + l1;
-        return known + (RefcountClusters((known + aligned) / cluster, cluster, refcountOrder) * cluster);
+        return known + (RefcountClusters((known + aligned) / cluster, cluster, create.RefcountOrder) * cluster);
     }
 
     // Refcount blocks and their table count themselves too, so their number is the fixed point.

@@ -47,7 +47,21 @@ public sealed class Qcow2Node : BlockNode
 
     /// <inheritdoc/>
     public override IEnumerable<(string Role, BlockNode Node)> Children
-        => _image.Backing is { } backing ? [("file", _image.File.Node), ("backing", backing.Node)] : [("file", _image.File.Node)];
+    {
+        get
+        {
+            yield return ("file", _image.File.Node);
+            if (_image.Data != _image.File)
+            {
+                yield return ("data-file", _image.Data.Node);
+            }
+
+            if (_image.Backing is { } backing)
+            {
+                yield return ("backing", backing.Node);
+            }
+        }
+    }
 
     /// <inheritdoc/>
     public override BlockNode File => _image.File.Node;
@@ -87,8 +101,6 @@ public sealed class Qcow2Node : BlockNode
     {
         Qcow2Header header = _image.Header.Current;
         ImageInfo file = await _image.File.Node.GetInfoAsync();
-        string compression = header.Compression == Qcow2Compression.Zstd ? "zstd" : "zlib";
-        long refcountBits = 1L << header.RefcountOrder;
         return new ImageInfo
         {
             ActualSize = file.ActualSize,
@@ -97,13 +109,7 @@ public sealed class Qcow2Node : BlockNode
             FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.FileName) : null,
             BackingFormat = header.BackingFormat,
             IsDirty = header.IsDirty && !_image.IsModified,
-            Specific = header.Version == 2
-                ? [("compat", "0.10"), ("compression-type", compression), ("refcount-bits", refcountBits)]
-                :
-                [
-                    ("compat", "1.1"), ("compression-type", compression), ("lazy-refcounts", header.LazyRefcounts),
-                    ("refcount-bits", refcountBits), ("corrupt", header.IsCorrupt), ("extended-l2", false),
-                ],
+            Specific = [.. DescribeFormat(header)],
             Snapshots = [.. _image.Snapshots.Snapshots.Select(s => s.Info)],
         };
     }
@@ -127,7 +133,7 @@ public sealed class Qcow2Node : BlockNode
             && !(_image.PublishesMetadata && _image.Tables.IsMapUnpublished);
         return isPlain && _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.IsWritableInPlace && mapping.Length == data.Length
             && _image.IsDataRange(mapping.HostOffset, mapping.Length)
-            ? _image.File.WriteAsync(mapping.HostOffset, data, flags)
+            ? _image.Data.WriteAsync(mapping.HostOffset, data, flags)
             : data.Length == 0 ? IoTask.Completed : WriteSlowAsync(offset, data, flags);
     }
 
@@ -153,16 +159,17 @@ public sealed class Qcow2Node : BlockNode
         {
             ClusterKind.Data => ExtentFlags.Data | ExtentFlags.Allocated | ExtentFlags.OffsetValid,
             ClusterKind.Compressed => ExtentFlags.Data | ExtentFlags.Allocated | ExtentFlags.Compressed,
+            ClusterKind.Reserved => ExtentFlags.OffsetValid,
             ClusterKind.Zero => ExtentFlags.Zero | ExtentFlags.Allocated,
             ClusterKind.ZeroAllocated => ExtentFlags.Zero | ExtentFlags.Allocated | ExtentFlags.OffsetValid,
             _ => ExtentFlags.None,
         };
-        if (mapping.Kind == ClusterKind.Unallocated)
+        if (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved)
         {
             long backed = _image.Backing is { } backing ? backing.Node.Length : 0;
             if (offset >= backed)
             {
-                flags = ExtentFlags.Zero;
+                flags |= ExtentFlags.Zero;
             }
             else
             {
@@ -175,11 +182,40 @@ public sealed class Qcow2Node : BlockNode
         }
 
         bool hasHost = (flags & ExtentFlags.OffsetValid) != 0;
-        return new Extent(offset, found, flags, hasHost ? mapping.HostOffset : 0, hasHost ? _image.File.Node : null);
+        return new Extent(offset, found, flags, hasHost ? mapping.HostOffset : 0, hasHost ? _image.Data.Node : null);
     }
 
     /// <inheritdoc/>
     protected override IoTask ResizeCore(long length, Preallocation preallocation) => new Qcow2Resize(_image, _writer, _eraser).RunAsync(length, preallocation);
+
+    // In the order in which qemu-img prints.
+    private static IEnumerable<(string Key, object Value)> DescribeFormat(Qcow2Header header)
+    {
+        bool isNew = header.Version >= 3;
+        yield return ("compat", isNew ? "1.1" : "0.10");
+        yield return ("compression-type", header.Compression == Qcow2Compression.Zstd ? "zstd" : "zlib");
+        if (isNew)
+        {
+            yield return ("lazy-refcounts", header.LazyRefcounts);
+        }
+
+        yield return ("refcount-bits", 1L << header.RefcountOrder);
+        if (isNew)
+        {
+            if (header.DataFile is { } dataFile)
+            {
+                yield return ("data-file", dataFile);
+            }
+
+            if (header.HasDataFile)
+            {
+                yield return ("data-file-raw", header.IsDataFileRaw);
+            }
+
+            yield return ("corrupt", header.IsCorrupt);
+            yield return ("extended-l2", header.IsExtended);
+        }
+    }
 
     // A mapping ends where the cache does; goes on while the next one says the same.
     private async IoTask<long> ExtendAsync(long offset, long length, Mapping mapping)
@@ -188,7 +224,7 @@ public sealed class Qcow2Node : BlockNode
         while (found < length)
         {
             Mapping next = await _image.MapAsync(offset + found, length - found);
-            bool joins = next.Kind == mapping.Kind && (mapping.HostOffset == 0 || next.HostOffset == mapping.HostOffset + found);
+            bool joins = next.Kind == mapping.Kind && (!mapping.HasHost || next.HostOffset == mapping.HostOffset + found);
             if (!joins)
             {
                 break;

@@ -39,6 +39,12 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             await PreallocateAsync(header.Size, length, preallocation);
         }
 
+        if (_geometry.HasDataFile && length != image.Data.Length && (image.Data.Node.Features & BlockFeatures.Resize) != 0)
+        {
+            bool reserves = preallocation is Preallocation.Falloc or Preallocation.Full;
+            await image.Data.Node.ResizeAsync(length, reserves ? preallocation : Preallocation.Off);
+        }
+
         await image.FlushAsync();
     }
 
@@ -119,9 +125,13 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
                 continue;
             }
 
-            ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(mapping.Length));
-            await PrepareSpaceAsync(run, preallocation);
-            await writer.LinkAsync(at, run.Count, run.First << _geometry.ClusterBits);
+            ClusterRun run = await image.AllocateDataAsync(at, _geometry.ClustersFor(mapping.Length));
+            if (!_geometry.HasDataFile)
+            {
+                await PrepareSpaceAsync(run, preallocation);
+            }
+
+            await writer.LinkAsync(at, run.Count << _geometry.ClusterBits, run.First << _geometry.ClusterBits, isReserved: true);
             at += run.Count << _geometry.ClusterBits;
         }
     }

@@ -110,7 +110,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
 
         _nextContiguous = 0; // as qemu-img counts: within one table
         ReadOnlySpan<byte> bytes = table.Span;
-        for (int i = 0; i < bytes.Length; i += 8)
+        for (int i = 0; i < bytes.Length; i += 1 << _geometry.L2EntryBits)
         {
             ulong entry = BinaryPrimitives.ReadUInt64BigEndian(bytes[i..]);
             if (entry != 0)
@@ -142,7 +142,11 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
 
                 break;
             case ClusterKind.Data or ClusterKind.ZeroAllocated:
-                Count(host, _geometry.ClusterLength);
+                if (!_geometry.HasDataFile)
+                {
+                    Count(host, _geometry.ClusterLength);
+                }
+
                 if (isActive)
                 {
                     result.AllocatedClusters++;

@@ -23,8 +23,9 @@ internal enum StepKind
 internal sealed record Step(StepKind Kind, double At, int Length, int Seed);
 
 /// <summary>Does the same to an image and to an array of bytes, and compares.</summary>
-internal sealed class Model(int clusterBits, int refcountBits, string version, string compression)
+internal sealed class Model(int clusterBits, int refcountBits, string version, string compression, bool extended = false, bool hasDataFile = false, bool isRaw = false)
 {
+    private readonly MemoryDisk? _dataFile = hasDataFile ? new MemoryDisk() : null;
     private readonly MemoryDisk _disk = new();
     private byte[] _expected = [];
     private MemoryDisk? _backing;
@@ -32,7 +33,8 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
 
     internal async IoTask RunAsync(int size, int backingSize, Step[] steps)
     {
-        await Qcow2Fixture.CreateAsync(_disk, size, ("cluster_size", $"{1 << clusterBits}"), ("refcount_bits", $"{refcountBits}"), ("compat", version), ("compression_type", compression));
+        (string, string)[] kinds = [("extended_l2", extended ? "on" : "off"), ("data_file_raw", isRaw ? "on" : "off")];
+        await Qcow2Fixture.CreateAsync(_disk, size, _dataFile, [.. kinds, ("cluster_size", $"{1 << clusterBits}"), ("refcount_bits", $"{refcountBits}"), ("compat", version), ("compression_type", compression)]);
         _expected = new byte[size];
         if (backingSize > 0)
         {
@@ -41,7 +43,7 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
             _backing = new MemoryDisk(content);
         }
 
-        _node = await Qcow2Fixture.OpenAsync(_disk, _backing);
+        _node = await Qcow2Fixture.OpenAsync(_disk, _backing, dataFile: _dataFile);
         foreach (Step step in steps)
         {
             await RunAsync(step);
@@ -51,6 +53,11 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
         await ReopenAsync();
         await CompareAllAsync();
         await CompareExtentsAsync();
+        if (isRaw)
+        {
+            Assert.Equal(_expected, await Qcow2Fixture.ReadAsync(_dataFile!, 0, _expected.Length));
+        }
+
         await CheckAsync(_node);
         await _node.CloseAsync();
     }
@@ -116,7 +123,7 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
         int cluster = 1 << clusterBits;
         offset &= -cluster;
         length = Math.Min((length + cluster - 1) & -cluster, _expected.Length - offset);
-        if (length <= 0)
+        if (length <= 0 || hasDataFile)
         {
             return;
         }
@@ -140,7 +147,7 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
     private async IoTask ReopenAsync()
     {
         await _node.CloseAsync();
-        _node = await Qcow2Fixture.OpenAsync(_disk, _backing);
+        _node = await Qcow2Fixture.OpenAsync(_disk, _backing, dataFile: _dataFile);
     }
 
     private async IoTask CompareAllAsync() => Assert.Equal(_expected, await Qcow2Fixture.ReadAsync(_node, 0, _expected.Length));
@@ -157,9 +164,10 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
             {
                 Assert.False(part.Span.ContainsAnyExcept((byte)0));
             }
-            else if ((extent.Flags & ExtentFlags.OffsetValid) != 0)
+            else if (extent.IsData && (extent.Flags & ExtentFlags.OffsetValid) != 0)
             {
-                byte[] stored = await Qcow2Fixture.ReadAsync(_disk, extent.HostOffset, (int)Math.Min(extent.Length, _disk.Length - extent.HostOffset));
+                MemoryDisk file = _dataFile ?? _disk;
+                byte[] stored = await Qcow2Fixture.ReadAsync(file, extent.HostOffset, (int)Math.Min(extent.Length, file.Length - extent.HostOffset));
                 Assert.Equal(stored, part.Slice(0, stored.Length).ToArray());
             }
 

@@ -21,11 +21,31 @@ internal static class Qcow2Fixture
     }
 
     internal static IoTask CreateAsync(MemoryDisk disk, long size, params (string Name, string Value)[] options)
-        => Qcow2Create.FormatAsync(new ChildNode(disk, IsOwned: false), size, Qcow2CreateOptions.Take(Options(options)));
+        => CreateAsync(disk, size, null, options);
 
-    internal static async IoTask<Qcow2Node> OpenAsync(MemoryDisk disk, BlockNode? backing = null, OpenFlags flags = OpenFlags.ReadWrite, Qcow2Options? options = null)
+    internal static IoTask CreateAsync(MemoryDisk disk, long size, MemoryDisk? dataFile, params (string Name, string Value)[] options)
+    {
+        OptionSet set = Options(options);
+        if (dataFile is not null)
+        {
+            set.Set("data_file", "data");
+        }
+
+        return Qcow2Create.FormatAsync(
+            new ChildNode(disk, IsOwned: false),
+            size,
+            Qcow2CreateOptions.Take(set),
+            dataFile is null ? null : new ChildNode(dataFile, IsOwned: false));
+    }
+
+    internal static async IoTask<Qcow2Node> OpenAsync(MemoryDisk disk, BlockNode? backing = null, OpenFlags flags = OpenFlags.ReadWrite, Qcow2Options? options = null, BlockNode? dataFile = null)
     {
         Qcow2Image image = await Qcow2Image.OpenAsync(new ChildNode(disk, IsOwned: false), flags, options ?? new Qcow2Options());
+        if (dataFile is not null)
+        {
+            image.AttachDataFile(new ChildNode(dataFile, IsOwned: false));
+        }
+
         image.Backing = backing is null ? null : new ChildNode(backing, IsOwned: false);
         return new Qcow2Node(null, image, flags);
     }

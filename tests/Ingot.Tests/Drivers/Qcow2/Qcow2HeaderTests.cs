@@ -38,8 +38,8 @@ public class Qcow2HeaderTests
         { 56, 4, 0, "Image does not contain a reference count table" },
         { 60, 4, 70000, "header field nb_snapshots is 70000" },
         { 64, 8, 77, "header field snapshots_offset is 77" },
-        { 72, 8, 4, "Unsupported qcow2 feature(s): external data file" },
-        { 72, 8, 16, "Unsupported qcow2 feature(s): extended L2 entries" },
+        { 72, 8, 16, "header field l1_size is 2: L1 table is too small" },
+        { 72, 8, 32 | 4, "Unsupported qcow2 feature(s): Unknown incompatible feature: 20" },
         { 72, 8, 1UL << 40, "Unsupported qcow2 feature(s): Unknown incompatible feature: 10000000000" },
         { 72, 8, 8, "compression_type is 0, but its incompatible feature bit is set" },
         { 96, 4, 7, "refcount_order is 7" },
@@ -150,7 +150,8 @@ public class Qcow2HeaderTests
     {
         foreach (string options in (string[])["cluster_size=1000", "cluster_size=4M", "cluster_size=256", "refcount_bits=3", "refcount_bits=128", "compat=0.5",
             "compat=0.10,lazy_refcounts=on", "compat=0.10,refcount_bits=8", "compat=0.10,compression_type=zstd", "backing_fmt=raw", "backing_file=a,preallocation=full",
-            "extended_l2=on", "data_file=x", "encryption=on", "encrypt.format=luks", "compression_type=lzma", "preallocation=some"])
+            "extended_l2=on,cluster_size=8k", "extended_l2=on,compat=0.10", "data_file_raw=on", "data_file=x,compat=0.10", "data_file=x,data_file_raw=on,backing_file=y",
+            "encryption=on", "encrypt.format=luks", "compression_type=lzma", "preallocation=some"])
         {
             Assert.Throws<OptionException>(() => Qcow2CreateOptions.Take(KeyValueText.Parse(options)));
         }

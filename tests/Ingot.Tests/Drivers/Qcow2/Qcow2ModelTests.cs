@@ -52,17 +52,39 @@ public class Qcow2ModelTests
             threads: 1);
 
     [Theory]
-    [InlineData(9)]
-    [InlineData(12)]
-    [InlineData(16)]
-    public void Requests_in_flight_at_the_same_time_do_not_disturb_each_other(int clusterBits)
+    [InlineData(14, true, false, false, true)]
+    [InlineData(14, true, false, false, false)]
+    [InlineData(16, true, false, false, true)]
+    [InlineData(16, true, false, false, false)]
+    [InlineData(21, true, false, false, true)]
+    [InlineData(14, true, true, false, true)]
+    [InlineData(9, false, true, false, true)]
+    [InlineData(12, false, true, false, false)]
+    [InlineData(16, false, true, false, true)]
+    [InlineData(12, false, true, true, false)]
+    [InlineData(16, true, true, true, false)]
+    public void Subclusters_and_data_files_read_like_an_array_of_bytes(int clusterBits, bool extended, bool hasDataFile, bool isRaw, bool backed)
+        => Gen.Select(Gen.Int[1, MaxSize / 512], Gen.Int[0, MaxSize / 512], Steps(40)).Sample(
+            (sectors, backingSectors, steps) => Loop.Run(() => new Model(clusterBits, 16, "v3", "zlib", extended, hasDataFile, isRaw).RunAsync(sectors * 512, backed ? backingSectors * 512 : 0, steps)),
+            iter: 30,
+            threads: 1);
+
+    [Theory]
+    [InlineData(9, false, false)]
+    [InlineData(12, false, false)]
+    [InlineData(16, false, false)]
+    [InlineData(14, true, false)]
+    [InlineData(16, true, false)]
+    [InlineData(18, true, true)]
+    [InlineData(12, false, true)]
+    public void Requests_in_flight_at_the_same_time_do_not_disturb_each_other(int clusterBits, bool extended, bool hasDataFile)
         => Gen.Select(Gen.Int, Gen.Bool).Sample(
-            (seed, backed) => Loop.Run(() => RunConcurrentlyAsync(clusterBits, seed, backed)),
+            (seed, backed) => Loop.Run(() => RunConcurrentlyAsync(clusterBits, extended, hasDataFile, seed, backed)),
             iter: 12,
             threads: 1);
 
     // Each of several writers owns every n-th piece of the disk, smaller than a cluster, so that they meet in clusters but never in bytes.
-    private static async IoTask RunConcurrentlyAsync(int clusterBits, int seed, bool backed)
+    private static async IoTask RunConcurrentlyAsync(int clusterBits, bool extended, bool hasDataFile, int seed, bool backed)
     {
         const int Size = 1 << 20;
         const int Piece = 1536;
@@ -76,8 +98,9 @@ public class Qcow2ModelTests
         }
 
         var disk = new MemoryDisk(null, seed);
-        await Qcow2Fixture.CreateAsync(disk, Size, ("cluster_size", $"{1 << clusterBits}"));
-        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, backing, options: new Qcow2Options { L2CacheSize = 1, RefcountCacheSize = 1 });
+        MemoryDisk? dataFile = hasDataFile ? new MemoryDisk(null, seed + 1) : null;
+        await Qcow2Fixture.CreateAsync(disk, Size, dataFile, ("cluster_size", $"{1 << clusterBits}"), ("extended_l2", extended ? "on" : "off"));
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, backing, options: new Qcow2Options { L2CacheSize = 1, RefcountCacheSize = 1 }, dataFile: dataFile);
         var running = new IoTask[Writers + 1];
         for (int i = 0; i < Writers; i++)
         {
@@ -92,7 +115,7 @@ public class Qcow2ModelTests
 
         Assert.Equal(expected, await Qcow2Fixture.ReadAsync(node, 0, Size));
         await node.CloseAsync();
-        Qcow2Node again = await Qcow2Fixture.OpenAsync(disk, backing);
+        Qcow2Node again = await Qcow2Fixture.OpenAsync(disk, backing, dataFile: dataFile);
         Assert.Equal(expected, await Qcow2Fixture.ReadAsync(again, 0, Size));
         await Model.CheckAsync(again);
         await again.CloseAsync();

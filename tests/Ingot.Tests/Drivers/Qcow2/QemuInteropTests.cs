@@ -18,6 +18,7 @@ public class QemuInteropTests
         { "512", "refcount_bits=16" }, { "1k", "refcount_bits=1" }, { "2k", "refcount_bits=2" }, { "4k", "refcount_bits=4" }, { "8k", "refcount_bits=8" },
         { "16k", "refcount_bits=32" }, { "32k", "refcount_bits=64" }, { "64k", "refcount_bits=16" }, { "128k", "lazy_refcounts=on" }, { "256k", "compression_type=zstd" },
         { "512k", "refcount_bits=16" }, { "1M", "refcount_bits=16" }, { "2M", "refcount_bits=16" }, { "512", "compat=0.10" }, { "64k", "compat=0.10" },
+        { "16k", "extended_l2=on" }, { "64k", "extended_l2=on" }, { "2M", "extended_l2=on" },
         { "64k", "preallocation=metadata" }, { "4k", "preallocation=falloc" }, { "64k", "preallocation=full" },
     };
 
