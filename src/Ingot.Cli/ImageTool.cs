@@ -8,6 +8,7 @@ internal static class ImageTool
     /// <summary>All commands, in the order of help.</summary>
     public static IReadOnlyList<Command> Commands { get; } =
     [
+        AmendCommand.Command,
         BenchCommand.Command,
         CheckCommand.Command,
         CommitCommand.Command,

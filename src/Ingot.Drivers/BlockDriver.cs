@@ -35,6 +35,9 @@ public abstract class BlockDriver
     public virtual IoTask CreateAsync(CreateRequest request)
         => IoTask.FromException(new OptionException($"Format driver '{Name}' does not support image creation"));
 
+    /// <summary>The options of an existing image that can be changed, if its node is <see cref="IAmendable"/>: name, help.</summary>
+    public virtual IReadOnlyList<(string Name, string Help)> AmendOptions => [];
+
     /// <summary>The options that <see cref="CreateAsync"/> takes: name, help.</summary>
     public virtual IReadOnlyList<(string Name, string Help)> CreateOptions => [];
 }

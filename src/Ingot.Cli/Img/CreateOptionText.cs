@@ -36,21 +36,27 @@ internal static class CreateOptionText
     public static void PrintHelp(TextWriter o, BlockDriver driver, bool hasFile)
     {
         o.WriteLine(hasFile ? "Supported options:" : $"Supported {driver.Name} options:");
-        foreach ((string name, string help) in driver.CreateOptions.OrderBy(c => c.Name, StringComparer.Ordinal))
-        {
-            // Raw images leave all but their size to the file below.
-            if (hasFile || driver.Name != "raw" || name == "size")
-            {
-                string head = $"{name}=<{Known.FirstOrDefault(k => k.Name == name).Type ?? "str"}>";
-                o.WriteLine($"  {head,-22} - {help}");
-            }
-        }
+
+        // Raw images leave all but their size to the file below.
+        PrintList(o, driver.CreateOptions.Where(c => hasFile || driver.Name != "raw" || c.Name == "size"));
 
         if (!hasFile)
         {
             o.WriteLine();
             o.WriteLine("The protocol level may support further options.");
             o.WriteLine("Specify the target filename to include those options.");
+        }
+    }
+
+    /// <summary>Prints options with their types, by name.</summary>
+    /// <param name="o">Where to.</param>
+    /// <param name="options">The options.</param>
+    public static void PrintList(TextWriter o, IEnumerable<(string Name, string Help)> options)
+    {
+        foreach ((string name, string help) in options.OrderBy(c => c.Name, StringComparer.Ordinal))
+        {
+            string head = $"{name}=<{Known.FirstOrDefault(k => k.Name == name).Type ?? "str"}>";
+            o.WriteLine($"  {head,-22} - {help}");
         }
     }
 

@@ -31,7 +31,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         if (_mustRebuild && repair == Qcow2Repair.All)
         {
             _report("Rebuilding refcount structure");
-            long used = await new RefcountRebuild(image, withoutRefcounts).RunAsync();
+            long used = await new RefcountRebuild(image, withoutRefcounts, _geometry).RunAsync();
             result.CorruptionsFixed += result.Corruptions;
             result.LeaksFixed += result.Leaks;
             result.Corruptions = result.Leaks = 0;

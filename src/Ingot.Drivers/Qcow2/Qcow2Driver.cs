@@ -18,6 +18,9 @@ public sealed class Qcow2Driver : BlockDriver
     public override IReadOnlyList<(string Name, string Help)> CreateOptions => Qcow2Create.Options;
 
     /// <inheritdoc/>
+    public override IReadOnlyList<(string Name, string Help)> AmendOptions => Qcow2Amend.Options;
+
+    /// <inheritdoc/>
     public override int Probe(ReadOnlySpan<byte> head)
         => head.Length >= Qcow2Constants.Version2HeaderLength
             && BinaryPrimitives.ReadUInt32BigEndian(head) == Qcow2Constants.Magic

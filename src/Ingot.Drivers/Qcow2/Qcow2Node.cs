@@ -7,7 +7,7 @@ namespace Ingot.Drivers.Qcow2;
 /// A qcow2 image. Requests for clusters that are mapped and allocated pass straight through to the file; everything else (tables to load, clusters to
 /// allocate, several runs) is done by coroutines of <see cref="ClusterReader"/>, <see cref="ClusterWriter"/> and <see cref="ClusterEraser"/>.
 /// </summary>
-public sealed class Qcow2Node : BlockNode
+public sealed class Qcow2Node : BlockNode, IAmendable
 {
     private readonly Qcow2Image _image;
     private readonly ClusterReader _reader;
@@ -95,6 +95,9 @@ public sealed class Qcow2Node : BlockNode
 
     /// <inheritdoc/>
     public override IoTask ChangeBackingAsync(string? fileName, string? format) => Qcow2Rewrite.ChangeBackingAsync(_image, fileName, format);
+
+    /// <inheritdoc/>
+    public IoTask AmendAsync(OptionSet options, bool force, Action<long, long>? progress) => new Qcow2Amend(this).RunAsync(options, progress);
 
     /// <inheritdoc/>
     public override async IoTask<ImageInfo> GetInfoAsync()

@@ -9,13 +9,26 @@ namespace Ingot.Drivers.Qcow2;
 /// Writes a new refcount table and new blocks behind everything that is in use, then points the header to them. The old ones stay untouched until then,
 /// so a crash half way leaves what was there before.
 /// </summary>
-internal sealed class RefcountRebuild(Qcow2Image image, ReferenceMap references)
+/// <param name="image">The image.</param>
+/// <param name="references">The counts to write; those of the new table and blocks are added.</param>
+/// <param name="geometry">That of the image, or one with another refcount width.</param>
+internal sealed class RefcountRebuild(Qcow2Image image, ReferenceMap references, Qcow2Geometry geometry)
 {
-    private readonly Qcow2Geometry _geometry = image.Geometry;
+    private readonly Qcow2Geometry _geometry = geometry;
 
     /// <summary>Rebuilds.</summary>
     /// <returns>Where the image ends then.</returns>
     internal async IoTask<long> RunAsync()
+    {
+        (long tableOffset, int tableClusters) = await WriteAsync(null);
+        await SwitchAsync(tableOffset, tableClusters);
+        return tableOffset + ((long)tableClusters << _geometry.ClusterBits);
+    }
+
+    /// <summary>Writes table and blocks, durably; the header does not name them yet.</summary>
+    /// <param name="progress">Told how many blocks of how many are written.</param>
+    /// <returns>Where the table lies, and its clusters.</returns>
+    internal async IoTask<(long Offset, int Clusters)> WriteAsync(Action<long, long>? progress)
     {
         long first = Math.Max(references.End, _geometry.ClustersFor(image.File.Length));
         (long blocks, long tableClusters) = Plan(first);
@@ -29,11 +42,10 @@ internal sealed class RefcountRebuild(Qcow2Image image, ReferenceMap references)
             references.Add(cluster);
         }
 
-        await WriteBlocksAsync(first, blocks);
+        await WriteBlocksAsync(first, blocks, progress);
         await WriteTableAsync(first, blocks, tableClusters);
         await image.File.FlushAsync();
-        await SwitchAsync((first + blocks) << _geometry.ClusterBits, (int)tableClusters);
-        return (first + blocks + tableClusters) << _geometry.ClusterBits;
+        return ((first + blocks) << _geometry.ClusterBits, (int)tableClusters);
     }
 
     private (long Blocks, long TableClusters) Plan(long first)
@@ -54,7 +66,7 @@ internal sealed class RefcountRebuild(Qcow2Image image, ReferenceMap references)
         }
     }
 
-    private async IoTask WriteBlocksAsync(long first, long blocks)
+    private async IoTask WriteBlocksAsync(long first, long blocks, Action<long, long>? progress)
     {
         var block = new byte[_geometry.ClusterLength];
         for (long index = 0; index < blocks; index++)
@@ -76,6 +88,7 @@ internal sealed class RefcountRebuild(Qcow2Image image, ReferenceMap references)
             }
 
             await image.File.WriteBytesAsync((first + index) << _geometry.ClusterBits, block);
+            progress?.Invoke(index + 1, blocks);
         }
     }
 

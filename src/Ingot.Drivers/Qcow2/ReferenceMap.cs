@@ -17,6 +17,21 @@ internal sealed class ReferenceMap(Action<long> limit)
             : chunk[cluster & ((1 << ChunkBits) - 1)] is var count && count < byte.MaxValue ? count
             : (ulong)_many[cluster];
 
+    /// <summary>Sets a count, of a cluster that was not counted before.</summary>
+    internal void Set(long cluster, ulong count)
+    {
+        Add(cluster);
+        if (count < byte.MaxValue)
+        {
+            _chunks[cluster >> ChunkBits][cluster & ((1 << ChunkBits) - 1)] = (byte)count;
+        }
+        else
+        {
+            _chunks[cluster >> ChunkBits][cluster & ((1 << ChunkBits) - 1)] = byte.MaxValue;
+            _many[cluster] = (long)count;
+        }
+    }
+
     internal void Add(long cluster)
     {
         if (!_chunks.TryGetValue(cluster >> ChunkBits, out byte[]? chunk))
