@@ -137,6 +137,13 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         IoTask writing = !_failed ? WriteAsync(claim.Offset, buffer, (int)claim.Length) : IoTask.Completed;
         if (!options.OutOfOrder)
         {
+            // The first write prepares the target and makes its first tables; those that wait for it must not get their space before it.
+            if (claim.Number == 0)
+            {
+                await writing;
+                writing = IoTask.Completed;
+            }
+
             _order.Next();
         }
 

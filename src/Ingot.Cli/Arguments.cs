@@ -44,8 +44,9 @@ internal sealed class Arguments
             : throw new UsageException($"Invalid {what} specified. Must be between {min} and {max}.") { HasHint = false };
     }
 
+    // Also one below zero.
     private static bool IsTooLargeSize(string text)
-        => text.Length > 1 && decimal.TryParse("kKMGTPEbB".Contains(text[^1]) ? text[..^1] : text, System.Globalization.NumberStyles.AllowDecimalPoint, System.Globalization.CultureInfo.InvariantCulture, out _);
+        => text.Length > 1 && decimal.TryParse("kKMGTPEbB".Contains(text[^1]) ? text[..^1] : text, System.Globalization.NumberStyles.AllowDecimalPoint | System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out _);
 }
 
 /// <summary>A command line that a command can't take.</summary>

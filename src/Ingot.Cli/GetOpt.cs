@@ -41,7 +41,7 @@ internal static class GetOpt
         string word = words[at];
         int equals = word.IndexOf('=');
         string name = equals < 0 ? word[2..] : word[2..equals];
-        Option option = FindLong(table, name);
+        Option option = FindLong(table, name, word[2..]);
         if (option.Argument is null)
         {
             result.Options.Add((option.Long, equals < 0 ? null : throw new GetOptException($"option '--{option.Long}' doesn't allow an argument")));
@@ -63,7 +63,7 @@ internal static class GetOpt
         return 1;
     }
 
-    private static Option FindLong(IReadOnlyList<Option> table, string name)
+    private static Option FindLong(IReadOnlyList<Option> table, string name, string whole)
     {
         if (table.FirstOrDefault(o => o.Long == name) is { } exact)
         {
@@ -74,8 +74,8 @@ internal static class GetOpt
         return candidates.Length switch
         {
             1 => candidates[0],
-            0 => throw new GetOptException($"unrecognized option '--{name}'"),
-            _ => throw new GetOptException($"option '--{name}' is ambiguous; possibilities: {string.Join(' ', candidates.Select(o => $"'--{o.Long}'"))}"),
+            0 => throw new GetOptException($"unrecognized option '--{whole}'"),
+            _ => throw new GetOptException($"option '--{whole}' is ambiguous; possibilities: {string.Join(' ', candidates.Select(o => $"'--{o.Long}'"))}"),
         };
     }
 

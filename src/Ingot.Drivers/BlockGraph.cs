@@ -74,7 +74,12 @@ public sealed class BlockGraph
 
         if (fileName.StartsWith("json:", StringComparison.Ordinal))
         {
-            OptionSet options = JsonText.Parse(fileName[5..], $"File name '{fileName}'");
+            OptionSet options = JsonText.Parse(fileName[5..], "Could not parse the JSON options");
+            if (options.IsEmpty)
+            {
+                throw new OptionException("Must specify either driver or file");
+            }
+
             if (format is not null)
             {
                 options.Set("driver", format);
@@ -288,7 +293,12 @@ public sealed class BlockGraph
 
         try
         {
-            options.RefuseRest($"driver '{driver.Name}'");
+            if (options.FindRest() is { } name)
+            {
+                throw new OptionException(driver.IsProtocol
+                    ? $"Block protocol '{driver.Name}' doesn't support the option '{name}'"
+                    : $"Block format '{driver.Name}' does not support the option '{name}'");
+            }
         }
         catch
         {

@@ -113,7 +113,7 @@ public sealed class OptionSet
         string? text = TakeString(name);
         return text is null ? null
             : SizeText.TryParse(text, out long size) ? size
-            : throw new OptionException($"Parameter '{_path}{name}' expects a non-negative number below 2^64; got '{text}' (optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta- and exabytes, respectively)");
+            : throw new OptionException($"Parameter '{_path}{name}' {SizeText.Expectation}");
     }
 
     /// <summary>Takes a whole number, decimal or 0x.</summary>
@@ -135,7 +135,7 @@ public sealed class OptionSet
             : long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out value);
         if (!ok)
         {
-            throw new OptionException($"Parameter '{_path}{name}' expects a number; got '{text}'");
+            throw new OptionException($"Parameter '{_path}{name}' expects a number");
         }
 
         return value >= min && value <= max ? value : throw new OptionException($"Parameter '{_path}{name}' must be between {min} and {max}; got {value}");
@@ -150,7 +150,7 @@ public sealed class OptionSet
     {
         string? text = TakeString(name);
         return text is null || words.Contains(text) ? text
-            : throw new OptionException($"Parameter '{_path}{name}' does not accept value '{text}' (it takes {string.Join(", ", words.ToArray())})");
+            : throw new OptionException($"Parameter '{_path}{name}' does not accept value '{text}'");
     }
 
     /// <summary>Takes a nested set; an absent one is empty.</summary>
@@ -191,20 +191,20 @@ public sealed class OptionSet
         return value as IReadOnlyList<object> ?? [value];
     }
 
+    /// <summary>A name that nobody took, dotted where it has members; null when nothing is left.</summary>
+    /// <returns>The name.</returns>
+    public string? FindRest()
+        => _values.Where(v => v.Value is not OptionSet { IsEmpty: true })
+            .Select(v => $"{_path}{v.Key}{(v.Value is OptionSet set ? $".{set._values.Keys.First()}" : "")}").FirstOrDefault();
+
     /// <summary>Refuses what nobody took.</summary>
     /// <param name="what">Whose options these are, for the message: "driver 'qcow2'".</param>
     /// <exception cref="OptionException">Something is left.</exception>
     public void RefuseRest(string what)
     {
-        foreach ((string name, object value) in _values)
+        if (FindRest() is { } name)
         {
-            if (value is OptionSet { IsEmpty: true })
-            {
-                continue;
-            }
-
-            string shown = value is OptionSet set ? $"{name}.{set._values.Keys.First()}" : name;
-            throw new OptionException($"Invalid parameter '{_path}{shown}' for {what}");
+            throw new OptionException($"Invalid parameter '{name}' for {what}");
         }
     }
 

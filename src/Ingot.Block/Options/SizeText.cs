@@ -5,6 +5,10 @@ namespace Ingot.Block;
 /// <summary>Sizes as people write them: a number with an optional suffix b, k, M, G, T, P, E (powers of 1024), or hexadecimal without one.</summary>
 public static class SizeText
 {
+    /// <summary>What to tell somebody whose text is no size.</summary>
+    public const string Expectation = "expects a non-negative number below 2^64\n"
+        + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.";
+
     private const string Suffixes = "BKMGTPE";
 
     /// <summary>Reads a size.</summary>
@@ -39,18 +43,31 @@ public static class SizeText
             return true;
         }
 
-        if (!decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out decimal value) || shift == 0)
-        {
-            return false;
-        }
-
-        decimal product = value * (1L << shift);
-        if (product > long.MaxValue)
+        if (!TryParseLarge(text, out decimal product) || product > long.MaxValue)
         {
             return false;
         }
 
         bytes = (long)product;
+        return true;
+    }
+
+    /// <summary>Reads a decimal size of any magnitude, to tell those that are too large from what is no size.</summary>
+    /// <param name="text">For example "16E".</param>
+    /// <param name="bytes">The size in bytes.</param>
+    /// <returns>False when the text is no size.</returns>
+    public static bool TryParseLarge(string text, out decimal bytes)
+    {
+        bytes = 0;
+        int shift = text.Length == 0 ? -1 : 10 * Suffixes.IndexOf(char.ToUpperInvariant(text[^1]));
+        string number = shift >= 0 ? text[..^1] : text;
+        NumberStyles style = shift > 0 ? NumberStyles.AllowDecimalPoint : NumberStyles.None;
+        if (number.Length is 0 or > 20 || !decimal.TryParse(number, style, CultureInfo.InvariantCulture, out decimal value))
+        {
+            return false;
+        }
+
+        bytes = value * (1L << Math.Max(0, shift));
         return true;
     }
 

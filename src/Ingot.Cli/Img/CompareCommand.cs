@@ -33,6 +33,11 @@ internal static class CompareCommand
             throw new UsageException("Expecting two image file names");
         }
 
+        if (arguments.Has("image-opts") && (arguments.Has("a-format") || arguments.Has("b-format")))
+        {
+            throw new OptionException("--image-opts and --format are mutually exclusive");
+        }
+
         OpenFlags flags;
         try
         {

@@ -14,7 +14,7 @@ internal sealed record ConvertArguments
         CommonOptions.Progress,
         Option.Value('f', "source-format", "SRC_FMT", "specify SRC_FILENAME source image format explicitly"),
         Option.Switch('\0', "image-opts", "indicates that SRC_FILENAME is a complete image specification\ninstead of a file name (incompatible with --source-format)"),
-        Option.Value('l', "source-snapshot", "SNAPSHOT_PARAMS", "specify source snapshot (not in this version)"),
+        Option.Value('l', "source-snapshot", "SNAPSHOT_PARAMS", "copy this internal snapshot: its id or name,\nor snapshot.id=ID,snapshot.name=NAME"),
         Option.Value('T', "source-cache", "SRC_CACHE", "source image(s) cache mode (writeback)"),
         Option.Value('O', "target-format", "TGT_FMT", "specify TGT_FILENAME image format (default is raw)"),
         Option.Switch('\0', "target-image-opts", "indicates that TGT_FILENAME is a complete image specification\ninstead of a file name (incompatible with --target-format)"),
@@ -55,6 +55,9 @@ internal sealed record ConvertArguments
     public string? Backing { get; init; }
 
     public string? BackingFormat { get; init; }
+
+    /// <summary>Whether the new target has a backing file, by -B or as one of its options.</summary>
+    public bool HasBacking => Backing is not null || CreateOptionText.Parse(TargetOptions).Peek("backing_file") is { Length: > 0 };
 
     public bool NoCreate { get; init; }
 
@@ -105,6 +108,13 @@ internal sealed record ConvertArguments
             options.Set("backing_file", driver.SupportsBacking ? Backing : throw new OptionException($"Backing file not supported for file format '{driver.Name}'"));
             options.Set("backing_fmt", BackingFormat ?? throw new OptionException("Use of backing file requires explicit backing format"));
         }
+        else if (options.Has("backing_file"))
+        {
+            if (!options.Has("backing_fmt"))
+            {
+                throw new OptionException("Use of backing file requires explicit backing format");
+            }
+        }
         else if (BackingFormat is not null)
         {
             throw new OptionException($"{Target}: error while converting {driver.Name}: Backing format cannot be used without backing file");
@@ -142,17 +152,18 @@ internal sealed record ConvertArguments
         RefuseTogether(arguments, "target-image-opts", "target-format", "--image-opts and --format are mutually exclusive");
         RefuseTogether(arguments, "copy-range-offloading", "sparse-size", "Cannot enable copy offloading when -S is used");
         RefuseTogether(arguments, "copy-range-offloading", "compress", "Cannot enable copy offloading when -c is used");
-        RefuseTogether(arguments, "no-create", "target-options", "-o has no effect when the target is not created (-n)");
+        RefuseTogether(arguments, "no-create", "target-options", "-o has no effect when skipping image creation");
         RefuseWithout(arguments, "target-image-opts", "no-create", "--target-image-opts requires use of -n flag");
+        RefuseWithout(arguments, "skip-broken-bitmaps", "bitmaps", "Use of --skip-broken-bitmaps requires --bitmaps");
         RefuseWithout(arguments, "target-is-zero", "no-create", "--target-is-zero requires use of -n flag");
         if (arguments.Has("backing") && arguments.Operands.Count > 2)
         {
             throw Refuse("Having a backing file for the target makes no sense when concatenating multiple input images");
         }
 
-        if (arguments.Has("source-snapshot"))
+        if (arguments.Has("source-snapshot") && arguments.Operands.Count > 2)
         {
-            throw Refuse("Failed to load snapshot: internal snapshots can't be read by this version");
+            throw Refuse("No support for concatenating multiple snapshot");
         }
 
         if (arguments.Has("bitmaps"))

@@ -35,6 +35,7 @@ internal static class ConvertCommand
             return 0;
         }
 
+        var snapshot = SnapshotChoice.Parse(context, arguments.Last("source-snapshot"));
         var plan = ConvertArguments.Parse(arguments);
         BlockGraph graph = context.NewGraph();
         var sources = new List<BlockNode>();
@@ -44,6 +45,11 @@ internal static class ConvertCommand
             foreach (string name in arguments.Operands.SkipLast(1))
             {
                 sources.Add(await ImageOpener.OpenAsync(graph, arguments, name, plan.SourceFlags, "source-format"));
+            }
+
+            if (snapshot is not null)
+            {
+                await snapshot.LoadAsync(sources[0]);
             }
 
             await ConvertAsync(context, graph, sources, plan, interrupts);
@@ -74,10 +80,17 @@ internal static class ConvertCommand
         BlockDriver driver = ImageCreation.FindCreator(plan.TargetFormat ?? "raw");
         using NewFile file = await CreateAsync(graph, sources, driver, plan);
         interrupts.LastAct = file.Dispose;
-        OpenFlags flags = plan.Backing is null ? plan.TargetFlags | OpenFlags.NoBacking : plan.TargetFlags;
-        BlockNode target = await ImageOpener.OpenAsync(graph, file.Path, false, driver.Name, flags);
-        await CopyAndCloseAsync(context, sources, target, plan, interrupts);
-        file.Commit();
+        OpenFlags flags = plan.HasBacking ? plan.TargetFlags : plan.TargetFlags | OpenFlags.NoBacking;
+        try
+        {
+            BlockNode target = await ImageOpener.OpenAsync(graph, file.Path, false, driver.Name, flags);
+            await CopyAndCloseAsync(context, sources, target, plan, interrupts);
+            file.Commit();
+        }
+        catch (ErrnoException e) when (file.Path != plan.Target)
+        {
+            throw new ErrnoException(e.Errno, e.Message.Replace(file.Path, plan.Target, StringComparison.Ordinal), e);
+        }
     }
 
     private static async IoTask<NewFile> CreateAsync(BlockGraph graph, List<BlockNode> sources, BlockDriver driver, ConvertArguments plan)
@@ -88,7 +101,8 @@ internal static class ConvertCommand
         try
         {
             file = await NewFile.PrepareAsync(graph, plan.Target);
-            await ImageCreation.CreateAsync(graph, driver, file.Path, options.TakeSize("size") ?? length, options);
+            options.TakeSize("size"); // which the sources decide
+            await ImageCreation.CreateAsync(graph, driver, file.Path, length, options);
             return file;
         }
         catch (ErrnoException e)
@@ -117,11 +131,11 @@ internal static class ConvertCommand
 
     private static async IoTask CopyAsync(CommandContext context, List<BlockNode> sources, BlockNode target, ConvertArguments plan, Interrupts interrupts)
     {
-        bool isZero = plan.TargetIsZero || (!plan.NoCreate && plan.Backing is null && (target.Features & BlockFeatures.ZeroInitialized) != 0);
+        bool isZero = plan.TargetIsZero || (!plan.NoCreate && !plan.HasBacking && (target.Features & BlockFeatures.ZeroInitialized) != 0);
         CopyOptions options = plan.Copy with
         {
             TargetIsZero = isZero,
-            Below = plan.Backing is null ? null : sources[0].Backing,
+            Below = plan.HasBacking ? sources[0].Backing : null,
             Salvage = plan.IsSalvage ? (offset, e) => context.Warn($"error while reading offset {offset}: {ErrnoException.Text(e.Errno)}") : null,
         };
         var job = new ConvertJob(sources, target, options);

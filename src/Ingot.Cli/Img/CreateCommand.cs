@@ -99,24 +99,29 @@ internal static class CreateCommand
 
         if (arguments.Last("backing-format") is { } format)
         {
-            options.Set("backing_fmt", driver.SupportsBacking ? format : throw new OptionException($"Backing format not supported for file format '{driver.Name}'"));
-        }
-
-        if (options.Has("backing_fmt") && !options.Has("backing_file"))
-        {
-            throw new OptionException("Backing format cannot be used without backing file");
+            options.Set("backing_fmt", driver.SupportsBacking ? format : throw new OptionException($"Backing file format not supported for file format '{driver.Name}'"));
         }
     }
 
     // Opens the backing file to see that it can be used, and how large it is.
     private static async IoTask<long?> CheckBackingAsync(BlockGraph graph, string fileName, string backing, string? format, long? size, bool isUnsafe)
     {
-        if (isUnsafe && size is not null)
+        if (backing.Length == 0)
         {
-            return size;
+            throw new OptionException("Expected backing file name, got empty string");
         }
 
         string full = ImageNames.Resolve(fileName, backing);
+        if (full == fileName)
+        {
+            throw new OptionException("Error: Trying to create an image with the same filename as the backing file");
+        }
+
+        if (isUnsafe)
+        {
+            return format is null ? throw new OptionException("Backing file specified without backing format") : size;
+        }
+
         if (format is null)
         {
             throw new OptionException($"Backing file specified without backing format\nDetected format of {await DetectAsync(graph, full)}.");

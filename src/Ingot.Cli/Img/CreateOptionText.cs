@@ -22,12 +22,14 @@ internal static class CreateOptionText
         ("data_file_raw", "bool (on/off)", null),
         ("lazy_refcounts", "bool (on/off)", "off"),
         ("refcount_bits", "num", "16"),
+        ("nocow", "bool (on/off)", null),
+        ("extent_size_hint", "size", null),
     ];
 
     /// <summary>Whether one of the -o arguments only asks for help.</summary>
     /// <param name="texts">The -o arguments.</param>
     /// <returns>True when one does.</returns>
-    public static bool AsksForHelp(IEnumerable<string> texts) => texts.SelectMany(KeyValueText.Split).Any(t => t is "help" or "?" or "list");
+    public static bool AsksForHelp(IEnumerable<string> texts) => texts.SelectMany(KeyValueText.Split).Any(t => t is "help" or "?");
 
     /// <summary>Prints what -o help prints.</summary>
     /// <param name="o">Where to.</param>
@@ -38,7 +40,7 @@ internal static class CreateOptionText
         o.WriteLine(hasFile ? "Supported options:" : $"Supported {driver.Name} options:");
 
         // Raw images leave all but their size to the file below.
-        PrintList(o, driver.CreateOptions.Where(c => hasFile || driver.Name != "raw" || c.Name == "size"));
+        PrintList(o, (hasFile ? WithProtocol(driver) : driver.CreateOptions).Where(c => hasFile || driver.Name != "raw" || c.Name == "size"));
 
         if (!hasFile)
         {
@@ -69,30 +71,48 @@ internal static class CreateOptionText
         foreach (string part in texts.SelectMany(KeyValueText.Split))
         {
             int equals = part.IndexOf('=');
-            if (equals <= 0)
-            {
-                throw new OptionException($"Invalid options for image creation: expected '=' after '{part}'");
-            }
-
-            options.Set(part[..equals], part[(equals + 1)..]);
+            bool isNegated = equals < 0 && part.StartsWith("no", StringComparison.Ordinal);
+            string name = equals >= 0 ? part[..equals] : isNegated ? part[2..] : part;
+            options.Set(name, equals >= 0 ? part[(equals + 1)..] : isNegated ? "off" : "on");
         }
 
         return options;
     }
 
-    /// <summary>Refuses a name that the driver does not list.</summary>
+    /// <summary>Refuses a name that neither the driver nor the file below it lists, and a value that is not of its type.</summary>
     /// <param name="driver">The driver.</param>
     /// <param name="options">The options.</param>
     public static void Check(BlockDriver driver, OptionSet options)
     {
         foreach (string name in options.Names)
         {
-            if (name != "size" && !driver.CreateOptions.Any(c => c.Name == name))
+            if (name != "size" && !WithProtocol(driver).Any(c => c.Name == name))
             {
                 throw new OptionException($"Invalid parameter '{name}'");
             }
+
+            CheckType(options.Clone(), name, Known.FirstOrDefault(k => k.Name == name).Type);
         }
     }
+
+    private static void CheckType(OptionSet options, string name, string? type)
+    {
+        switch (type)
+        {
+            case "size":
+                options.TakeSize(name);
+                break;
+            case "num":
+                options.TakeNumber(name);
+                break;
+            case "bool (on/off)":
+                options.TakeBool(name);
+                break;
+        }
+    }
+
+    private static IEnumerable<(string Name, string Help)> WithProtocol(BlockDriver driver)
+        => driver.CreateOptions.Concat(ImageCreation.FindDriver("file").CreateOptions).DistinctBy(c => c.Name);
 
     /// <summary>"fmt=qcow2 cluster_size=65536 ...", as `create` shows what it does.</summary>
     /// <param name="driver">The driver.</param>
@@ -108,11 +128,11 @@ internal static class CreateOptionText
             string? value = name == "size" ? size.ToString(CultureInfo.InvariantCulture) : options.Peek(name) ?? (hasDefaults ? standard : null);
             if (value is not null)
             {
-                parts.Add($"{name}={(type == "size" && SizeText.TryParse(value, out long bytes) ? bytes : value)}");
+                parts.Add($"{name}={(type == "size" && SizeText.TryParse(value, out long bytes) ? bytes : value.Replace(",", ",,", StringComparison.Ordinal))}");
             }
         }
 
-        if (driver.Name == "raw")
+        if (driver.Name is "raw" or "file")
         {
             // The size comes first where no option has a default.
             parts.Sort(1, parts.Count - 1, Comparer<string>.Create((a, b) => b.StartsWith("size=", StringComparison.Ordinal).CompareTo(a.StartsWith("size=", StringComparison.Ordinal))));

@@ -37,7 +37,7 @@ internal static class DdCommand
         BlockDriver driver = DriverTable.Find(arguments.Last("output-format") ?? "raw") ?? throw new OptionException("Unknown file format");
         BlockGraph graph = context.NewGraph();
         using var interrupts = new Interrupts();
-        BlockNode source = await ImageOpener.OpenAsync(graph, arguments, operands.Input, OpenFlags.None);
+        BlockNode source = await ImageOpener.OpenAsync(graph, arguments, operands.Input!, OpenFlags.None);
         try
         {
             await CopyAsync(context, graph, source, driver, operands, interrupts);
@@ -63,7 +63,7 @@ internal static class DdCommand
             context.Report($"{operands.Input}: cannot skip to specified offset");
         }
 
-        using NewFile file = await CreateAsync(graph, driver, operands.Output, end - start);
+        using NewFile file = await CreateAsync(graph, driver, operands.Output!, end - start);
         interrupts.LastAct = file.Dispose;
         BlockNode target = await ImageOpener.OpenAsync(graph, file.Path, false, driver.Name, OpenFlags.ReadWrite);
         try
@@ -118,7 +118,7 @@ internal static class DdCommand
             };
         }
 
-        return operands.Input.Length > 0 && operands.Output.Length > 0 ? operands
+        return operands.Input is not null && operands.Output is not null ? operands
             : throw new UsageException("Must specify both input and output files") { HasHint = false };
     }
 
@@ -126,9 +126,9 @@ internal static class DdCommand
 
     private sealed record Operands
     {
-        public string Input { get; init; } = "";
+        public string? Input { get; init; }
 
-        public string Output { get; init; } = "";
+        public string? Output { get; init; }
 
         public long BlockLength { get; init; } = 512;
 

@@ -56,6 +56,11 @@ internal static class ImageOpener
     {
         try
         {
+            if (isOptions && !name.StartsWith('{') && !name.Contains('='))
+            {
+                throw new OptionException($"Cannot find device='{name}' nor node-name='{name}'");
+            }
+
             return isOptions
                 ? await graph.OpenAsync(name.StartsWith('{') ? JsonText.Parse(name, "--image-opts") : KeyValueText.Parse(name), flags)
                 : await graph.OpenFileAsync(name, format, flags);

@@ -83,7 +83,7 @@ internal static class InfoCommand
                 throw new OptionException($"Backing file '{name}' creates an infinite loop.");
             }
 
-            NodeFacts facts = await NodeFacts.CollectAsync(node, arguments.Has("image-opts") && chain.Count == 0 ? null : name);
+            NodeFacts facts = await NodeFacts.CollectAsync(node);
             await node.CloseAsync();
             chain.Add(facts);
             if (!isChain || (facts.Info.FullBackingFileName ?? facts.Info.BackingFileName) is not { } next)

@@ -78,8 +78,8 @@ internal static class MapCommand
 
         if (separator == "[")
         {
-            // What a range beyond the end gives.
-            o.Write(start > 0 ? separator + ToJson(new ChainExtent(new Extent(start, 0, ExtentFlags.None), 0, map.Node)) : separator);
+            // What an empty range gives, also one beyond the end.
+            o.Write(separator + ToJson(new ChainExtent(new Extent(start, 0, ExtentFlags.None), 0, map.Node)));
         }
 
         o.WriteLine(']');

@@ -19,7 +19,7 @@ internal static class MeasureCommand
             Option.Value('o', "options", "OPTIONS", "options of the new image"),
             Option.Value('s', "size", "SIZE", "measure file size for given image size"),
             CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
-            Option.Value('l', "snapshot", "SNAPSHOT", "use this snapshot in FILENAME as source (not in this version)"),
+            Option.Value('l', "snapshot", "SNAPSHOT", "use this snapshot in FILENAME as source"),
             CommonOptions.Output, CommonOptions.ForceShare, CommonOptions.Object,
         ],
         [("FILENAME", "measure file size required to convert from FILENAME")],
@@ -66,11 +66,6 @@ internal static class MeasureCommand
         {
             throw Refuse("Either --size N or one filename must be specified.");
         }
-
-        if (arguments.Has("snapshot"))
-        {
-            throw Refuse("Failed to load snapshot: internal snapshots can't be read by this version");
-        }
     }
 
     private static OptionSet ParseOptions(CommandContext context, BlockDriver driver, Arguments arguments)
@@ -90,9 +85,15 @@ internal static class MeasureCommand
 
     private static async IoTask<(Qcow2Size Size, bool HasBitmaps)> MeasureSourceAsync(CommandContext context, Arguments arguments, BlockDriver driver, OptionSet options)
     {
+        var snapshot = SnapshotChoice.Parse(context, arguments.Last("snapshot"));
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], OpenFlags.None);
         try
         {
+            if (snapshot is not null)
+            {
+                await snapshot.LoadAsync(node);
+            }
+
             long length = (node.Length + Sector - 1) / Sector * Sector;
             if (driver.Name == "raw")
             {

@@ -15,9 +15,8 @@ internal sealed record NodeFacts(string FileName, string Driver, long Length, Im
 
     /// <summary>Collects the facts of a node.</summary>
     /// <param name="node">The node.</param>
-    /// <param name="fileName">The name that the user gave, or null.</param>
     /// <returns>The facts.</returns>
-    public static async IoTask<NodeFacts> CollectAsync(BlockNode node, string? fileName)
+    public static async IoTask<NodeFacts> CollectAsync(BlockNode node)
     {
         ImageInfo info = await node.GetInfoAsync();
         var children = new List<(string, NodeFacts)>();
@@ -25,12 +24,12 @@ internal sealed record NodeFacts(string FileName, string Driver, long Length, Im
         {
             if (role != "backing")
             {
-                children.Add((role, await CollectAsync(child, null)));
+                children.Add((role, await CollectAsync(child)));
             }
         }
 
         long length = (node.Length + Sector - 1) / Sector * Sector;
-        return new NodeFacts(fileName ?? node.FileName, node.DriverName, node.File is null ? node.Length : length, info, children);
+        return new NodeFacts(node.FileName, node.DriverName, node.File is null ? node.Length : length, info, children);
     }
 
     /// <summary>What the image takes on its host, or null.</summary>

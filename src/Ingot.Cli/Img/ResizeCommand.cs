@@ -9,9 +9,6 @@ internal static class ResizeCommand
 {
     private const string ShrinkWarning = "Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an operation, make sure there is no important data there.";
 
-    private const string SizeHelp = "Parameter 'size' expects a non-negative number below 2^64\n"
-        + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.";
-
     public static Command Command { get; } = new(
         "resize",
         "Resize the image to the new size",
@@ -35,16 +32,13 @@ internal static class ResizeCommand
     {
         if (arguments.Operands.Count != 2)
         {
-            throw new UsageException("Expecting image file name and size");
+            throw new UsageException(arguments.Operands.Count > 2 ? "Extra argument(s) in command line" : "Expecting image file name and size");
         }
 
         Preallocation preallocation = ParsePreallocation(arguments.Last("preallocation"));
         string text = arguments.Operands[1];
         int sign = text[0] == '+' ? 1 : text[0] == '-' ? -1 : 0;
-        if (!SizeText.TryParse(sign == 0 ? text : text[1..], out long size))
-        {
-            throw new UsageException(SizeHelp) { HasHint = false };
-        }
+        long size = ParseSize(sign == 0 ? text : text[1..]);
 
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], OpenFlags.ReadWrite);
         try
@@ -63,6 +57,15 @@ internal static class ResizeCommand
         {
             await node.CloseAsync();
         }
+    }
+
+    private static long ParseSize(string text)
+    {
+        const decimal TwoTo63 = 9223372036854775808m;
+        return SizeText.TryParse(text, out long size) ? size
+            : !SizeText.TryParseLarge(text, out decimal large) ? throw new UsageException($"Parameter 'size' {SizeText.Expectation}") { HasHint = false }
+            : large < 2 * TwoTo63 ? 0 // which is refused as not positive, as a 64-bit number with its sign bit set is
+            : throw new UsageException($"Value '{text}' is out of range for parameter 'size'") { HasHint = false };
     }
 
     private static bool CheckSize(CommandContext context, Arguments arguments, long current, ref long size, int sign, Preallocation preallocation)

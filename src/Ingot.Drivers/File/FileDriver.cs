@@ -19,6 +19,11 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
     {
         OptionSet options = request.Options;
         string name = BlockGraph.StripFilePrefix(options.TakeRequired("filename"));
+        if (name.Length == 0)
+        {
+            throw new OptionException($"The '{Name}' block driver requires a file name");
+        }
+
         string engine = options.TakeWord("aio", "threads", "io_uring", "native") ?? "auto";
         string locking = options.TakeWord("locking", "auto", "on", "off") ?? "auto";
         options.TakeBool("drop-cache");
@@ -50,6 +55,20 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
             throw;
         }
     }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<(string Name, string Help)> CreateOptions => isDevice
+        ? []
+        :
+        [
+            ("extent_size_hint", "Extent size hint for the image file, 0 to disable"),
+            ("nocow", "Turn off copy-on-write (valid only on btrfs)"),
+            ("preallocation", "Preallocation mode (allowed values: off, falloc, full)"),
+            ("size", "Virtual disk size"),
+        ];
+
+    /// <inheritdoc/>
+    public override IoTask CreateAsync(CreateRequest request) => isDevice ? base.CreateAsync(request) : CreateFileAsync(request.FileName, request.Size, request.Options);
 
     /// <summary>Creates a regular file of a size, replacing what it held.</summary>
     /// <param name="fileName">Its name.</param>
@@ -96,7 +115,8 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
         null or "off" => Preallocation.Off,
         "falloc" => Preallocation.Falloc,
         "full" => Preallocation.Full,
-        string other => throw new OptionException($"Parameter 'preallocation' does not accept value '{other}' (raw images take off, falloc, full)"),
+        "metadata" => throw new OptionException("Unsupported preallocation mode: metadata"),
+        string other => throw new OptionException($"Parameter 'preallocation' does not accept value '{other}'"),
     };
 
     private static IoTask CheckDeviceSize(string name, long size)

@@ -12,7 +12,7 @@ internal static class FileSpace
     {
         if (preallocation == Preallocation.Metadata)
         {
-            throw new OptionException("Unsupported preallocation mode 'metadata' for a raw file");
+            throw new OptionException("Unsupported preallocation mode: metadata");
         }
 
         await Offload.Run(() =>

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Ingot.Io;
+using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
@@ -28,6 +29,12 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         ReferenceMap withoutRefcounts = repair == Qcow2Repair.All ? await CountAgainAsync() : counter.References;
         CountRefcountStructure(counter);
         await CompareAsync(counter.References, result, repair);
+        if (_mustRebuild && repair == Qcow2Repair.Leaks)
+        {
+            _report("ERROR need to rebuild refcount structures");
+            throw ErrnoException.For(Errno.EIO, "Check failed");
+        }
+
         if (_mustRebuild && repair == Qcow2Repair.All)
         {
             _report("Rebuilding refcount structure");
@@ -105,7 +112,19 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         _mustRebuild |= _badBlocks.Count > 0;
     }
 
+    // Everything is looked at before anything is repaired: whether single counts can be repaired shows at the end.
     private async IoTask CompareAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair)
+    {
+        (long leaks, long corruptions) = (result.Leaks, result.Corruptions);
+        await CompareOnceAsync(references, result, Qcow2Repair.None);
+        if (repair != Qcow2Repair.None && !_mustRebuild && (result.Leaks > leaks || result.Corruptions > corruptions))
+        {
+            (result.Leaks, result.Corruptions) = (leaks, corruptions);
+            await CompareOnceAsync(references, result, repair);
+        }
+    }
+
+    private async IoTask CompareOnceAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair)
     {
         long end = Math.Max(_geometry.ClustersFor(image.File.Length), references.End);
         for (long cluster = 0; cluster < end; cluster++)

@@ -37,7 +37,7 @@ internal sealed record Qcow2CreateOptions
     internal static Qcow2CreateOptions Take(OptionSet options)
     {
         RefuseUnsupported(options);
-        int version = (options.TakeWord("compat", "0.10", "1.1", "v2", "v3") ?? options.TakeWord("version", "v2", "v3")) is "0.10" or "v2" ? 2 : 3;
+        int version = (TakeWord(options, "compat", "version", "0.10", "1.1", "v2", "v3") ?? options.TakeWord("version", "v2", "v3")) is "0.10" or "v2" ? 2 : 3;
         long clusterLength = options.TakeSize("cluster_size") ?? DefaultClusterLength;
         if (!BitOperations.IsPow2(clusterLength) || clusterLength < 1 << MinClusterBits || clusterLength > 1 << MaxClusterBits)
         {
@@ -56,7 +56,7 @@ internal sealed record Qcow2CreateOptions
             ClusterBits = BitOperations.Log2((ulong)clusterLength),
             RefcountOrder = BitOperations.Log2((ulong)refcountBits),
             LazyRefcounts = options.TakeBool("lazy_refcounts") ?? false,
-            Compression = options.TakeWord("compression_type", "zlib", "zstd") == "zstd" ? Qcow2Compression.Zstd : Qcow2Compression.Zlib,
+            Compression = TakeWord(options, "compression_type", "compression-type", "zlib", "zstd") == "zstd" ? Qcow2Compression.Zstd : Qcow2Compression.Zlib,
             Preallocation = options.TakeWord("preallocation", "off", "metadata", "falloc", "full") switch
             {
                 "metadata" => Preallocation.Metadata,
@@ -65,7 +65,7 @@ internal sealed record Qcow2CreateOptions
                 _ => Preallocation.Off,
             },
             BackingFile = options.TakeString("backing_file") is { Length: > 0 } backing ? backing : null,
-            BackingFormat = options.TakeString("backing_fmt"),
+            BackingFormat = TakeFormat(options),
             ExtendedL2 = options.TakeBool("extended_l2") ?? false,
             DataFile = options.TakeString("data_file") is { Length: > 0 } dataFile ? dataFile : null,
             DataFileRaw = options.TakeBool("data_file_raw") ?? false,
@@ -112,6 +112,17 @@ internal sealed record Qcow2CreateOptions
         };
     }
 
+    // Messages name these options as the monitor does.
+    private static string? TakeWord(OptionSet options, string name, string officialName, params ReadOnlySpan<string> words)
+        => options.TakeString(name) is not { } text ? null
+            : words.Contains(text) ? text : throw new OptionException($"Parameter '{officialName}' does not accept value '{text}'");
+
+    private static string? TakeFormat(OptionSet options)
+    {
+        string? format = options.TakeString("backing_fmt");
+        return format is null || DriverTable.Find(format) is not null ? format : throw new OptionException($"Parameter 'backing-fmt' does not accept value '{format}'");
+    }
+
     private static void RefuseUnsupported(OptionSet options)
     {
         if (options.TakeBool("encryption") == true || options.Has("encrypt"))
@@ -125,7 +136,7 @@ internal sealed record Qcow2CreateOptions
         const string Newer = "only supported with compatibility level 1.1 and above (use version=v3 or greater)";
         string? wrong = BackingFormat is not null && BackingFile is null ? "Backing format cannot be used without backing file"
             : BackingFile is not null && Preallocation != Preallocation.Off && !ExtendedL2
-                ? "Backing file and preallocation can only be used at the same time if extended_l2 is enabled"
+                ? "Backing file and preallocation can only be used at the same time if extended_l2 is on"
             : ExtendedL2 && ClusterBits < MinExtendedClusterBits
                 ? $"Extended L2 entries are only supported with cluster sizes of at least {1 << MinExtendedClusterBits} bytes"
             : Version < 3 && ExtendedL2 ? $"Extended L2 entries are {Newer}"

@@ -110,7 +110,7 @@ public sealed class Qcow2Driver : BlockDriver
         }
         catch (ErrnoException e)
         {
-            throw new ErrnoException(e.Errno, $"Could not open backing file of '{image.File.FileName}': {e.Message}", e);
+            throw new ErrnoException(e.Errno, $"Could not open backing file: {e.Message}", e);
         }
     }
 }

@@ -73,7 +73,7 @@ internal sealed record Qcow2Header
         IncompatibleFeatures unknown = Incompatible & ~IncompatibleFeatures.Known;
         if (unknown != 0)
         {
-            throw new ImageFormatException($"Image '{fileName}': Unsupported qcow2 feature(s): {FeatureNames.Describe(this, (ulong)unknown)}");
+            throw new ImageFormatException($"Unsupported qcow2 feature(s): {FeatureNames.Describe(this, (ulong)unknown)}");
         }
     }
 }

@@ -16,25 +16,25 @@ internal static class Qcow2HeaderReader
     {
         if (head.Length < Version2HeaderLength)
         {
-            throw new ImageFormatException($"Image '{fileName}' is not in qcow2 format: it has {head.Length} bytes, a header has {Version2HeaderLength}");
+            throw new ImageFormatException("Image is not in qcow2 format");
         }
 
         uint magic = BinaryPrimitives.ReadUInt32BigEndian(head);
         if (magic != Magic)
         {
-            throw new ImageFormatException($"Image '{fileName}' is not in qcow2 format: the magic is 0x{magic:x8}, not 0x{Magic:x8}");
+            throw new ImageFormatException("Image is not in qcow2 format");
         }
 
         uint version = BinaryPrimitives.ReadUInt32BigEndian(head[4..]);
         if (version is < 2 or > 3)
         {
-            throw new ImageFormatException($"Image '{fileName}': Unsupported qcow2 version {version}");
+            throw new ImageFormatException($"Unsupported qcow2 version {version}");
         }
 
         uint clusterBits = BinaryPrimitives.ReadUInt32BigEndian(head[20..]);
         return clusterBits is >= MinClusterBits and <= MaxClusterBits
             ? 1 << (int)clusterBits
-            : throw new ImageFormatException($"Image '{fileName}': Unsupported cluster size: 2^{clusterBits} (cluster_bits must be between {MinClusterBits} and {MaxClusterBits})");
+            : throw new ImageFormatException($"Unsupported cluster size: 2^{clusterBits}");
     }
 
     /// <summary>Reads the header.</summary>

@@ -86,7 +86,7 @@ internal sealed class Qcow2Image
         bool checks = (flags & OpenFlags.Check) != 0;
         if (writable && header.IsCorrupt && !checks)
         {
-            throw new ErrnoException(Errno.EACCES, $"Image '{file.FileName}' is corrupt; cannot be opened read/write");
+            throw new ErrnoException(Errno.EACCES, "qcow2: Image is corrupt; cannot be opened read/write");
         }
 
         if (options.LazyRefcounts == true && header.Version < 3)

@@ -90,6 +90,20 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         return _image.CloseAsync();
     }
 
+    /// <summary>Reads as an internal snapshot from now on. For an image that is open for reading.</summary>
+    /// <param name="matches">Whether a snapshot is the one that is meant.</param>
+    /// <returns>False when there is none.</returns>
+    public async IoTask<bool> TryLoadSnapshotAsync(Func<SnapshotInfo, bool> matches)
+    {
+        if (_image.Snapshots.Snapshots.FirstOrDefault(s => matches(s.Info)) is not { } snapshot)
+        {
+            return false;
+        }
+
+        _image.Map.L1 = await PagedTable.ReadAsync(_image.File, snapshot.L1Offset, snapshot.L1Entries);
+        return true;
+    }
+
     /// <inheritdoc/>
     public override IoTask EmptyAsync() => Qcow2Rewrite.EmptyAsync(_image);
 

@@ -100,7 +100,7 @@ public partial class PeerOutputTests(PeerImages images) : IClassFixture<PeerImag
         Assert.SkipUnless(PeerImages.IsAvailable, "qemu-img and qemu-io are not installed");
         DirectoryInfo directory = Directory.CreateDirectory(images.Path("failed"));
         string target = Path.Combine(directory.FullName, "target.qcow2");
-        CliResult result = CliRunner.Image("convert", "-O", "qcow2", "-o", "size=64k", images.Path("sparse.raw"), target);
+        CliResult result = CliRunner.Image("convert", "-O", "qcow2", BrokenImage(), target);
         Assert.Equal(1, result.Status);
         Assert.Empty(directory.GetFiles("*", new EnumerationOptions { AttributesToSkip = FileAttributes.None }));
     }
@@ -111,8 +111,19 @@ public partial class PeerOutputTests(PeerImages images) : IClassFixture<PeerImag
         Assert.SkipUnless(PeerImages.IsAvailable, "qemu-img and qemu-io are not installed");
         string target = images.Path("older.qcow2");
         File.WriteAllText(target, "older");
-        Assert.Equal(1, CliRunner.Image("convert", "-O", "qcow2", "-o", "size=64k", images.Path("sparse.raw"), target).Status);
+        Assert.Equal(1, CliRunner.Image("convert", "-O", "qcow2", BrokenImage(), target).Status);
         Assert.Equal("older", File.ReadAllText(target));
+    }
+
+    // Compressed clusters that can't be unpacked.
+    private string BrokenImage()
+    {
+        const int Tables = 5 << 16;
+        byte[] bytes = File.ReadAllBytes(images.Path("compressed.qcow2"));
+        bytes.AsSpan(Tables).Fill(0xff);
+        string broken = images.Path("broken.qcow2");
+        File.WriteAllBytes(broken, bytes);
+        return broken;
     }
 
     // The head of the snapshot list has other widths in 7.2.
