@@ -164,6 +164,20 @@ public abstract class BlockNode
     public virtual IoTask ChangeBackingAsync(string? fileName, string? format)
         => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, Linux.ErrnoException.Text(Linux.Errno.ENOTSUP)));
 
+    /// <summary>Reads a virtual machine's state that is kept beside the disk.</summary>
+    /// <param name="offset">Bytes from its start.</param>
+    /// <param name="data">Where to put the bytes.</param>
+    /// <returns>The task.</returns>
+    /// <exception cref="Linux.ErrnoException">EOPNOTSUPP: the format keeps none.</exception>
+    public virtual IoTask ReadVmStateAsync(long offset, IoVector data) => IoTask.FromException(NoVmState());
+
+    /// <summary>Writes a virtual machine's state beside the disk.</summary>
+    /// <param name="offset">Bytes from its start.</param>
+    /// <param name="data">The bytes.</param>
+    /// <returns>The task.</returns>
+    /// <exception cref="Linux.ErrnoException">EOPNOTSUPP: the format keeps none.</exception>
+    public virtual IoTask WriteVmStateAsync(long offset, IoVector data) => IoTask.FromException(NoVmState());
+
     /// <summary>Writes what is held back, marks the image clean, and closes this node and the children it owns. Idempotent.</summary>
     /// <returns>The task.</returns>
     public virtual IoTask CloseAsync() => IoTask.Completed;
@@ -171,6 +185,8 @@ public abstract class BlockNode
     /// <summary>Facts for `info`.</summary>
     /// <returns>The facts.</returns>
     public virtual IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo());
+
+    private Linux.ErrnoException NoVmState() => Linux.ErrnoException.For(Linux.Errno.EOPNOTSUPP, $"Node '{Name}' keeps no VM state");
 
     private ZeroFlags ZeroFlagsFor(WriteFlags flags)
         => ((flags & WriteFlags.Fua) != 0 ? ZeroFlags.Fua : ZeroFlags.None) | (DetectZeroes == ZeroDetection.Unmap ? ZeroFlags.MayUnmap : ZeroFlags.None);

@@ -9,6 +9,9 @@ public sealed record ImageInfo
     /// <summary>Cluster size in bytes.</summary>
     public int? ClusterSize { get; init; }
 
+    /// <summary>Where VM state begins in the format's own count of bytes, or null without such a place.</summary>
+    public long? VmStateOffset { get; init; }
+
     /// <summary>The backing file's name as the image has it.</summary>
     public string? BackingFileName { get; init; }
 

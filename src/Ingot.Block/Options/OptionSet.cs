@@ -221,6 +221,27 @@ public sealed class OptionSet
         return copy;
     }
 
+    /// <summary>Adds the members of another set, which replace those of the same name.</summary>
+    /// <param name="other">The other set; stays as it is.</param>
+    public void Merge(OptionSet other)
+    {
+        foreach ((string name, object value) in other._values)
+        {
+            if (value is OptionSet theirs && _values.GetValueOrDefault(name) is OptionSet mine)
+            {
+                mine.Merge(theirs);
+            }
+            else if (value is OptionSet set)
+            {
+                Set(name, set.Clone());
+            }
+            else
+            {
+                _values[name] = value;
+            }
+        }
+    }
+
     private OptionSet Nested(string name)
     {
         if (!_values.TryGetValue(name, out object? value))

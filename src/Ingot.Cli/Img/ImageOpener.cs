@@ -17,19 +17,44 @@ internal static class ImageOpener
     /// <returns>The node; owned by the caller.</returns>
     public static IoTask<BlockNode> OpenAsync(BlockGraph graph, Arguments arguments, string name, OpenFlags flags, string format = "format")
     {
+        CheckCommonOptions(arguments, format);
+        flags |= CommonFlags(arguments);
+        return arguments.Has("image-opts")
+            ? OpenAsync(graph, name, true, null, flags)
+            : OpenByNameAsync(graph, name, arguments.Last(format), flags);
+    }
+
+    /// <summary>Refuses common options that exclude each other.</summary>
+    /// <param name="arguments">The command line.</param>
+    /// <param name="format">The option that gives the format.</param>
+    public static void CheckCommonOptions(Arguments arguments, string format)
+    {
         CommonOptions.RefuseObjects(arguments);
-        bool imageOpts = arguments.Has("image-opts");
-        if (imageOpts && arguments.Has(format))
+        if (arguments.Has("image-opts") && arguments.Has(format))
         {
             throw new UsageException("--image-opts and --format are mutually exclusive") { HasHint = false };
         }
-
-        flags = arguments.Has("force-share") ? flags | OpenFlags.ForceShare : flags;
-        flags = arguments.Has("untrusted") ? flags | OpenFlags.Untrusted : flags;
-        return imageOpts || arguments.Has(format) || (flags & OpenFlags.ReadWrite) == 0
-            ? OpenAsync(graph, name, imageOpts, arguments.Last(format), flags)
-            : OpenProbedAsync(graph, name, flags);
     }
+
+    /// <summary>The flags of -U and --untrusted.</summary>
+    /// <param name="arguments">The command line.</param>
+    /// <returns>The flags.</returns>
+    public static OpenFlags CommonFlags(Arguments arguments)
+        => (arguments.Has("force-share") ? OpenFlags.ForceShare : OpenFlags.None) | (arguments.Has("untrusted") ? OpenFlags.Untrusted : OpenFlags.None);
+
+    /// <summary>The options that --image-opts gives.</summary>
+    /// <param name="text">Pairs, or a JSON object.</param>
+    /// <returns>The options.</returns>
+    public static OptionSet ParseOptions(string text) => text.StartsWith('{') ? JsonText.Parse(text, "--image-opts") : KeyValueText.Parse(text);
+
+    /// <summary>Opens an image by its file name, warning when it is written to as a raw image that was only guessed to be one.</summary>
+    /// <param name="graph">Where named nodes go.</param>
+    /// <param name="name">The file name.</param>
+    /// <param name="format">The format, or null to probe.</param>
+    /// <param name="flags">How to open.</param>
+    /// <returns>The node; owned by the caller.</returns>
+    public static IoTask<BlockNode> OpenByNameAsync(BlockGraph graph, string name, string? format, OpenFlags flags)
+        => format is not null || (flags & OpenFlags.ReadWrite) == 0 ? OpenAsync(graph, name, false, format, flags) : OpenProbedAsync(graph, name, flags);
 
     // A guest could write the header of another format into a raw image that is always probed, and so read any file of the host by a backing name.
     private static async IoTask<BlockNode> OpenProbedAsync(BlockGraph graph, string name, OpenFlags flags)
@@ -62,7 +87,7 @@ internal static class ImageOpener
             }
 
             return isOptions
-                ? await graph.OpenAsync(name.StartsWith('{') ? JsonText.Parse(name, "--image-opts") : KeyValueText.Parse(name), flags)
+                ? await graph.OpenAsync(ParseOptions(name), flags)
                 : await graph.OpenFileAsync(name, format, flags);
         }
         catch (ErrnoException e)

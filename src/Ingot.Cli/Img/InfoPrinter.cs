@@ -60,7 +60,11 @@ internal static class InfoPrinter
         }
     }
 
-    private static void PrintSpecific(TextWriter o, IReadOnlyList<(string Key, object Value)>? specific, string indent)
+    /// <summary>Prints the facts that only one format has.</summary>
+    /// <param name="o">Where to.</param>
+    /// <param name="specific">The facts, or null.</param>
+    /// <param name="indent">What lines begin with.</param>
+    public static void PrintSpecific(TextWriter o, IReadOnlyList<(string Key, object Value)>? specific, string indent)
     {
         if (specific is null || specific.Count == 0)
         {

@@ -1,7 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
-using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -11,27 +10,46 @@ internal static class IoTool
     public static Command Command { get; } = new(
         "",
         "Read and write parts of an image",
-        ["[-f FMT | --image-opts] [-r] [-n] [-t CACHE] [-U] [-c COMMAND]... IMAGE"],
+        ["[-f FMT | --image-opts] [-r] [-s] [-n] [-t CACHE] [-d DISCARD] [-m] [-U] [-c COMMAND]... [IMAGE]"],
         [
             Option.Value('c', "cmd", "COMMAND", "a command; without any, commands are read from standard input"),
             CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Switch('r', "read-only", "open for reading"),
+            Option.Switch('s', "snapshot", "keep the image as it is: what is written is lost at the end"),
             Option.Switch('n', "nocache", "bypass the page cache, the same as -t none"),
-            Option.Value('t', "cache", "CACHE", "cache mode (writeback)"),
+            Option.Switch('C', "copy-on-read", "write what is read from backing files into the image"),
+            Option.Switch('m', "misalign", "use memory that O_DIRECT does not take"),
+            Option.Value('t', "cache", "CACHE", "cache mode (writethrough)"),
             Option.Value('i', "aio", "AIO", "async-io backend (threads, native, io_uring)"),
             Option.Value('d', "discard", "MODE", "ignore or unmap (unmap)"),
             Option.Switch('k', "native-aio", "accepted for compatibility"),
+            Option.Value('T', "trace", "TRACE", "accepted for compatibility"),
             Option.Switch('V', "version", "print the version and exit"),
             CommonOptions.ForceShare, CommonOptions.Object,
         ],
         [
             ("IMAGE", "image file name (or specification with --image-opts)"),
-            ("Commands", string.Join('\n', IoCommands.Help)),
+            ("Commands", "see 'help'"),
         ],
         RunAsync)
     {
         LoopOptions = arguments => EventLoopOptions.Default with { Engine = arguments.Last("aio") == "threads" ? IoEngine.Threads : IoEngine.Auto },
     };
+
+    /// <summary>How to open an image.</summary>
+    /// <param name="cache">The cache mode, or null.</param>
+    /// <param name="discard">The discard mode, or null.</param>
+    /// <param name="isReadOnly">Whether writing is not wanted.</param>
+    /// <returns>The flags.</returns>
+    public static OpenFlags Flags(string? cache, string? discard, bool isReadOnly)
+        => ImageOpener.CacheFlags(cache, "writethrough", "cache")
+            | (isReadOnly ? OpenFlags.None : OpenFlags.ReadWrite)
+            | discard switch
+            {
+                null or "unmap" or "on" => OpenFlags.None,
+                "ignore" or "off" => OpenFlags.IgnoreDiscard,
+                _ => throw new UsageException($"Invalid discard option: {discard}") { HasHint = false },
+            };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {
@@ -41,57 +59,72 @@ internal static class IoTool
             return 0;
         }
 
-        if (arguments.Operands.Count != 1)
+        if (arguments.Operands.Count > 1)
         {
             throw new UsageException("Expecting one image file name");
         }
 
-        BlockNode node = await OpenAsync(context, arguments);
+        var session = new IoSession(context) { Misaligns = arguments.Has("misalign") };
         try
         {
-            var commands = new IoCommands(context, node);
-            bool ok = true;
-            foreach (string line in arguments.Has("cmd") ? arguments.All("cmd") : ReadInput())
+            if (arguments.Operands.Count == 1)
             {
-                if (IoCommands.IsQuit(line))
-                {
-                    break;
-                }
-
-                ok &= await commands.RunAsync(line);
-                context.Out.Flush();
+                await session.OpenAsync(ImageOf(arguments, arguments.Operands[0]));
             }
 
-            return ok ? 0 : 1;
+            return await RunCommandsAsync(session, arguments) ? 0 : 1;
         }
         finally
         {
-            await node.CloseAsync();
+            await session.CloseAsync();
         }
     }
 
-    private static async IoTask<BlockNode> OpenAsync(CommandContext context, Arguments arguments)
+    private static IoImage ImageOf(Arguments arguments, string name)
     {
-        OpenFlags flags = ImageOpener.CacheFlags(arguments.Has("nocache") ? "none" : arguments.Last("cache"), "writeback", "cache");
-        flags |= arguments.Has("read-only") ? OpenFlags.None : OpenFlags.ReadWrite;
-        flags |= arguments.Last("discard") is "ignore" or "off" ? OpenFlags.IgnoreDiscard : OpenFlags.None;
-        string name = arguments.Operands[0];
-        try
+        ImageOpener.CheckCommonOptions(arguments, "format");
+        if (arguments.Has("copy-on-read"))
         {
-            return await ImageOpener.OpenAsync(context.NewGraph(), arguments, name, flags);
+            throw new UsageException("--copy-on-read is not supported; put the driver copy-on-read over the image (--image-opts)") { HasHint = false };
         }
-        catch (ErrnoException e)
+
+        OpenFlags flags = Flags(arguments.Has("nocache") ? "none" : arguments.Last("cache"), arguments.Last("discard"), arguments.Has("read-only")) | ImageOpener.CommonFlags(arguments);
+        return new IoImage(
+            arguments.Has("image-opts") ? null : name,
+            arguments.Has("image-opts") ? ImageOpener.ParseOptions(name) : new OptionSet(),
+            arguments.Last("format"),
+            flags)
         {
-            string reason = e.InnerException?.Message ?? e.Message;
-            throw new ErrnoException(e.Errno, $"can't open{(arguments.Has("image-opts") ? "" : $" device {name}")}: {reason}", e);
-        }
+            IsSnapshot = arguments.Has("snapshot"),
+        };
     }
 
-    private static IEnumerable<string> ReadInput()
+    private static async IoTask<bool> RunCommandsAsync(IoSession session, Arguments arguments)
     {
-        while (Console.In.ReadLine() is { } line)
+        bool ok = true;
+        if (arguments.Has("cmd"))
         {
-            yield return line;
+            foreach (string line in arguments.All("cmd"))
+            {
+                ok &= session.HasQuit || await session.RunAsync(line);
+            }
+
+            return ok;
         }
+
+        // Requests that nobody waits for go on while the next line is awaited.
+        while (!session.HasQuit)
+        {
+            session.Context.Out.Write($"{session.Context.Program}> ");
+            session.Context.Out.Flush();
+            if (await Offload.Run(Console.In.ReadLine) is not { } line)
+            {
+                break;
+            }
+
+            ok &= await session.RunAsync(line);
+        }
+
+        return ok;
     }
 }

@@ -122,6 +122,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         {
             ActualSize = file.ActualSize,
             ClusterSize = _image.Geometry.ClusterLength,
+            VmStateOffset = _image.Geometry.L1EntriesFor(header.Size) << _image.Geometry.L1Shift,
             BackingFileName = header.BackingFile,
             FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.FileName) : null,
             BackingFormat = header.BackingFormat,
