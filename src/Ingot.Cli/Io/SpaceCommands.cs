@@ -52,7 +52,7 @@ internal static class SpaceCommands
 
     private static async IoTask<bool> InfoAsync(IoSession session, IoWords words)
     {
-        NodeFacts facts = await NodeFacts.CollectAsync(session.Node, null);
+        NodeFacts facts = await NodeFacts.CollectAsync(session.Node);
         TextWriter o = session.Context.Out;
         o.WriteLine($"format name: {facts.Driver}");
         o.WriteLine($"cluster size: {IoReport.Size(facts.Info.ClusterSize ?? 0)}");
