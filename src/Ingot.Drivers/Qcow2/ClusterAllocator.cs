@@ -25,6 +25,12 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
     /// <summary>Told of clusters that hold the old refcount table once it has moved.</summary>
     internal Action<long, long>? Retired { get; set; }
 
+    /// <summary>Whether a range of the file holds no metadata.</summary>
+    internal Func<long, long, bool>? MayUse { get; init; }
+
+    /// <summary>Makes the exception for a range that counts as free but holds metadata.</summary>
+    internal Func<long, long, IoTask<ErrnoException>>? Refuse { get; init; }
+
     /// <summary>Allocates neighbouring clusters, with a reference count of 1.</summary>
     /// <param name="count">How many are wanted.</param>
     /// <param name="exact">False when fewer will do.</param>
@@ -195,14 +201,17 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         }
 
         (long first, long run) = await FindFreeAsync(count, exact);
+        (long offset, long length) = (first << geometry.ClusterBits, run << geometry.ClusterBits);
+        if (first == 0 || MayUse?.Invoke(offset, length) == false)
+        {
+            throw Refuse is null
+                ? new ErrnoException(Errno.EIO, $"Image '{file.FileName}' is corrupt: clusters at {offset} count as free but are in use")
+                : await Refuse(offset, length);
+        }
+
         if (first + run > _end)
         {
             await ExtendAsync(first, run);
-        }
-
-        if (first == 0)
-        {
-            throw new ErrnoException(Errno.EIO, $"Image '{file.FileName}' is corrupt: the reference count of its header cluster is zero");
         }
 
         for (long cluster = first; cluster < first + run; cluster++)

@@ -192,6 +192,7 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
     private async IoTask ReplaceLockedAsync(long first, long end, Func<ClusterKind, L2Entry, L2Entry> change, bool discard)
     {
         await image.EnsureTableAsync(first);
+        await image.RefuseCorruptTableAsync(first);
         while (first < end)
         {
             CachedTable table = await image.Map.GetTableAsync(first);

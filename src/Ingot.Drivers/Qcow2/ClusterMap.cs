@@ -142,6 +142,31 @@ internal sealed class ClusterMap(Qcow2Geometry geometry, HostFile file, TableCac
         return true;
     }
 
+    /// <summary>Says what is wrong with a mapping, in QEMU's words.</summary>
+    internal string DescribeCorruption(long offset, Mapping mapping, bool isForWriting)
+    {
+        int l1Index = (int)(offset >> geometry.L1Shift);
+        long table = (long)(L1[l1Index] & OffsetMask);
+        if (mapping.Entry == CorruptL1)
+        {
+            return $"L2 table offset {Hex(table)} unaligned (L1 index: {Hex(l1Index)})";
+        }
+
+        long host = (long)(mapping.Entry & OffsetMask);
+        string place = $"L2 offset: {Hex(table)}, L2 index: {Hex(L2Index(offset))}";
+        bool isZero = (mapping.Entry & ZeroFlag) != 0 && !geometry.IsExtended;
+        return (mapping.Entry & CompressedFlag) != 0 ? $"Compressed cluster entry found in image with external data file ({place})"
+            : isZero && geometry.Version < 3 ? $"Zero cluster entry found in pre-v3 image ({place})"
+            : geometry.InCluster(host) != 0
+                ? isForWriting ? $"{(isZero ? "Preallocated zero" : "Data")} cluster offset {Hex(host)} unaligned (guest offset: {Hex(offset)})"
+                : $"Cluster allocation offset {Hex(host)} unaligned ({place})"
+            : geometry.HasDataFile ? $"External data file host cluster offset {Hex(host)} does not match guest cluster offset: {Hex(geometry.AlignDown(offset))}, L2 index: {Hex(L2Index(offset))})"
+            : $"Invalid cluster entry found ({place})";
+    }
+
+    /// <summary>As printf's %#x: zero has no prefix.</summary>
+    internal static string Hex(long value) => value == 0 ? "0" : $"0x{value:x}";
+
     /// <summary>Brings in the table piece that maps an offset.</summary>
     internal IoTask LoadAsync(long offset)
     {

@@ -24,7 +24,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
             for (long done = 0; done < data.Length;)
             {
                 await image.BeginChangeAsync();
-                Mapping mapping = await image.MapAsync(offset + done, data.Length - done);
+                Mapping mapping = await image.MapAsync(offset + done, data.Length - done, isForWriting: true);
                 if (!mapping.IsWritableInPlace)
                 {
                     done += await WriteAllocatingAsync(offset + done, data.Slice(done));
@@ -39,7 +39,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
 
                 if (!image.IsDataRange(mapping.HostOffset, mapping.Length))
                 {
-                    throw await image.CorruptAsync($"guest offset {offset + done} maps to metadata at {mapping.HostOffset}");
+                    throw await image.OverlapAsync(mapping.HostOffset, mapping.Length);
                 }
 
                 batch.Add(image.Data.WriteAsync(mapping.HostOffset, data.Slice(done, mapping.Length)));
@@ -188,7 +188,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
         long count = Math.Min(data.Length, start + length - offset);
         if (!image.IsDataRange(host, length))
         {
-            throw await image.CorruptAsync($"allocated clusters at {host} overlap metadata");
+            throw await image.OverlapAsync(host, length);
         }
 
         await _copyOnWrite.WriteAsync(offset, data.Slice(0, count), start, length, host, isFresh);

@@ -24,6 +24,12 @@ internal sealed class PagedTable
 
     internal int Count => _entries.Length;
 
+    /// <summary>Told of the old and the new value when an entry changes.</summary>
+    internal Action<ulong, ulong>? Changed { get; set; }
+
+    /// <summary>The offsets that entries name.</summary>
+    internal IEnumerable<long> Targets => _entries.Select(e => (long)(e & Qcow2Constants.OffsetMask)).Where(t => t != 0);
+
     internal bool IsDirty => _dirtyPages.Count > 0;
 
     /// <summary>An entry; changing one marks it for writing.</summary>
@@ -32,6 +38,7 @@ internal sealed class PagedTable
         get => _entries[index];
         set
         {
+            Changed?.Invoke(_entries[index], value);
             _entries[index] = value;
             MarkDirty(index / PageEntries);
         }

@@ -51,7 +51,7 @@ public sealed class Qcow2Driver : BlockDriver
 
     private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, object? dataFile, object? backing, bool hasBackingOption)
     {
-        Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options);
+        Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options, request.Graph.Warn);
         if (await DataFile.OpenAsync(request, image, dataFile) is { } data)
         {
             image.AttachDataFile(data);

@@ -11,6 +11,8 @@ internal sealed class Qcow2Image
     private readonly LoopMutex _tableMutex = new();
     private readonly LoopMutex _firstWriteMutex = new();
     private readonly Qcow2Options _options;
+    private readonly OverlapGuard _guard;
+    private bool _hasWarned;
 
     private Qcow2Image(HostFile file, Qcow2Header header, OpenFlags flags, Qcow2Options options, PagedTable l1, PagedTable refcountTable, SnapshotTable snapshots)
     {
@@ -21,10 +23,11 @@ internal sealed class Qcow2Image
         Flags = flags;
         Snapshots = snapshots;
         _options = options;
+        _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header.Size);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)), l1);
         Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable);
-        Allocator = new ClusterAllocator(Geometry, file, Refcounts);
+        Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };
         bool isLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
         {
@@ -71,13 +74,19 @@ internal sealed class Qcow2Image
     /// <summary>True once the image is prepared for changes; before, even a write in place must take the slow path.</summary>
     internal bool IsModified { get; private set; }
 
+    /// <summary>True once corruption was met in an image that was being written to: it takes no changes any more.</summary>
+    internal bool IsDead { get; private set; }
+
+    /// <summary>Tells an operator of corruption.</summary>
+    internal Action<string>? Warn { get; init; }
+
     internal long Length => Header.Current.Size;
 
     /// <summary>Whether table entries must be in the file before a write completes.</summary>
     internal bool PublishesMetadata => _options.PublishMetadata;
 
     /// <summary>Opens an image without its backing file.</summary>
-    internal static async IoTask<Qcow2Image> OpenAsync(ChildNode child, OpenFlags flags, Qcow2Options options)
+    internal static async IoTask<Qcow2Image> OpenAsync(ChildNode child, OpenFlags flags, Qcow2Options options, Action<string>? warn = null)
     {
         var file = new HostFile(child);
         Qcow2Header header = await ReadHeaderAsync(file);
@@ -105,20 +114,14 @@ internal sealed class Qcow2Image
         PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, refcountEntries);
         SnapshotTable snapshots = await SnapshotTable.ReadAsync(file, header);
         UntrustedImage.LimitTable(flags, file.FileName, "snapshot table", snapshots.Length);
-        return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots);
+        return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots) { Warn = warn };
     }
 
-    /// <summary>Whether a part of the file may hold guest data.</summary>
-    internal bool IsDataRange(long hostOffset, long length)
-        => !_options.OverlapCheck
-            || Geometry.HasDataFile
-            || (hostOffset >= Geometry.ClusterLength
-                && !Overlaps(hostOffset, length, Map.L1.Offset, Map.L1.Count * 8L)
-                && !Overlaps(hostOffset, length, Refcounts.Table.Offset, Refcounts.Table.Count * 8L)
-                && !Overlaps(hostOffset, length, Header.Current.SnapshotsOffset, Snapshots.Length));
+    /// <summary>Whether a part of the file may be written: no metadata that is guarded lies there.</summary>
+    internal bool IsDataRange(long hostOffset, long length) => Geometry.HasDataFile || _guard.IsFree(hostOffset, length);
 
     /// <summary>Must come before every change: prepares the image at the first one, and keeps changed tables from piling up.</summary>
-    internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent ? IoTask.Completed : BeginChangeSlowAsync();
+    internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent && !_guard.IsStale ? IoTask.Completed : BeginChangeSlowAsync();
 
     /// <summary>Makes completed writes durable.</summary>
     internal IoTask FlushAsync() => Tables.IsDirty || Geometry.HasDataFile ? FlushSlowAsync() : File.FlushAsync();
@@ -142,7 +145,7 @@ internal sealed class Qcow2Image
 
     /// <summary>Waits for the table piece that a mapping needs, and maps.</summary>
     /// <exception cref="ErrnoException">The tables are corrupt.</exception>
-    internal async IoTask<Mapping> MapAsync(long offset, long length)
+    internal async IoTask<Mapping> MapAsync(long offset, long length, bool isForWriting = false)
     {
         Mapping mapping;
         while (!Map.TryMap(offset, length, out mapping))
@@ -150,9 +153,18 @@ internal sealed class Qcow2Image
             await Map.LoadAsync(offset);
         }
 
-        return mapping.Kind == ClusterKind.Corrupt
-            ? throw await CorruptAsync($"invalid table entry 0x{mapping.Entry:x} for guest offset {offset}")
-            : mapping;
+        return mapping.Kind == ClusterKind.Corrupt ? throw await CorruptAsync(Map.DescribeCorruption(offset, mapping, isForWriting)) : mapping;
+    }
+
+    /// <summary>Refuses an L2 table that lies where none can.</summary>
+    internal async IoTask RefuseCorruptTableAsync(long offset)
+    {
+        int index = (int)(offset >> Geometry.L1Shift);
+        long table = (long)(Map.L1[index] & OffsetMask);
+        if (Geometry.InCluster(table) != 0)
+        {
+            throw await CorruptAsync($"L2 table offset 0x{table:x} unaligned (L1 index: {ClusterMap.Hex(index)})");
+        }
     }
 
     /// <summary>Makes sure that there is an L2 table for an offset, and that no snapshot shares it.</summary>
@@ -188,6 +200,9 @@ internal sealed class Qcow2Image
             case ClusterKind.Data or ClusterKind.ZeroAllocated:
                 Tables.Free(Geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard);
                 break;
+            case ClusterKind.Corrupt:
+                WarnOnce($"Cannot free unaligned cluster 0x{entry & OffsetMask:x}");
+                break;
             case ClusterKind.Compressed:
                 long offset = Geometry.CompressedOffset(entry);
                 long first = Geometry.ClusterOf(offset);
@@ -196,14 +211,37 @@ internal sealed class Qcow2Image
         }
     }
 
-    /// <summary>Marks the image corrupt where that is possible, and makes the exception to throw.</summary>
+    // For what is wrong but harms nothing.
+    private void WarnOnce(string what)
+    {
+        if (!_hasWarned)
+        {
+            _hasWarned = true;
+            Warn?.Invoke($"qcow2: Image is corrupt: {what}; further non-fatal corruption events will be suppressed");
+        }
+    }
+
+    /// <summary>The exception for a write that would hit metadata.</summary>
+    internal IoTask<ErrnoException> OverlapAsync(long offset, long length)
+        => CorruptAsync($"Preventing invalid write on metadata (overlaps with {_guard.Describe(offset, length)})");
+
+    /// <summary>Marks an image that is written to as corrupt and lets nobody change it any more; says so once, and makes the exception to throw.</summary>
     internal async IoTask<ErrnoException> CorruptAsync(string what)
     {
-        if (IsWritable)
+        bool isFatal = IsWritable && (Flags & OpenFlags.Check) == 0;
+        if (isFatal && !IsDead)
         {
+            IsDead = true;
+            IsModified = false;
+            Warn?.Invoke($"qcow2: Marking image as corrupt: {what}; further corruption events will be suppressed");
             await Header.ChangeFeaturesAsync(Header.Current.Incompatible | IncompatibleFeatures.Corrupt, Header.Current.Compatible, Header.Current.Autoclear);
         }
+        else if (!isFatal)
+        {
+            WarnOnce(what);
+        }
 
+        _hasWarned = true;
         return new ErrnoException(Errno.EIO, $"Image '{File.FileName}' is corrupt: {what}");
     }
 
@@ -266,10 +304,16 @@ internal sealed class Qcow2Image
         return Qcow2HeaderReader.Parse(await file.ReadBytesAsync(0, (int)Math.Min(file.Length, cluster)), file.FileName);
     }
 
-    private static bool Overlaps(long offset, long length, long otherOffset, long otherLength) => offset < otherOffset + otherLength && otherOffset < offset + length;
+    private IoTask<ErrnoException> RefuseAllocationAsync(long offset, long length)
+        => offset == 0 && _guard.IsFree(offset, length) ? CorruptAsync("Preventing invalid allocation of data cluster at offset 0") : OverlapAsync(offset, length);
 
     private async IoTask BeginChangeSlowAsync()
     {
+        if (IsDead)
+        {
+            throw new ErrnoException(Errno.EIO, $"Image '{File.FileName}' is corrupt; it can't be changed any more");
+        }
+
         if (!IsModified)
         {
             await _firstWriteMutex.LockAsync();
@@ -281,6 +325,11 @@ internal sealed class Qcow2Image
             {
                 _firstWriteMutex.Unlock();
             }
+        }
+
+        if (_guard.IsStale)
+        {
+            await _guard.LoadInactiveAsync();
         }
 
         if (Tables.IsUrgent)
@@ -317,10 +366,7 @@ internal sealed class Qcow2Image
     {
         ulong old = Map.L1[index];
         long oldOffset = (long)(old & OffsetMask);
-        if (Geometry.InCluster(oldOffset) != 0)
-        {
-            throw await CorruptAsync($"L1 entry {index} is 0x{old:x}");
-        }
+        await RefuseCorruptTableAsync((long)index << Geometry.L1Shift);
 
         ClusterRun run = await Allocator.AllocateAsync(1, exact: true);
         long offset = run.First << Geometry.ClusterBits;

@@ -8,14 +8,21 @@ internal sealed record Qcow2Options
     private const long MaxDefaultL2Cache = 32 << 20;
     private const int MinRefcountCacheClusters = 4;
 
+    private static readonly (string Name, MetadataSections Section)[] SectionSwitches =
+    [
+        ("main-header", MetadataSections.MainHeader), ("active-l1", MetadataSections.ActiveL1), ("active-l2", MetadataSections.ActiveL2),
+        ("refcount-table", MetadataSections.RefcountTable), ("refcount-block", MetadataSections.RefcountBlock), ("snapshot-table", MetadataSections.SnapshotTable),
+        ("inactive-l1", MetadataSections.InactiveL1), ("inactive-l2", MetadataSections.InactiveL2), ("bitmap-directory", MetadataSections.BitmapDirectory),
+    ];
+
     /// <summary>Overrides what the image says; null to follow it.</summary>
     internal bool? LazyRefcounts { get; init; }
 
     /// <summary>Whether clusters that the guest discards are discarded in the file.</summary>
     internal bool PassDiscardRequest { get; init; } = true;
 
-    /// <summary>Whether writes to where header and tables lie are refused.</summary>
-    internal bool OverlapCheck { get; init; } = true;
+    /// <summary>What writes may not hit.</summary>
+    internal MetadataSections OverlapCheck { get; init; } = MetadataSections.Cached;
 
     /// <summary>
     /// Whether table entries are in the file before a write completes, so that completed writes outlive the process without a flush. The guest of a
@@ -36,7 +43,7 @@ internal sealed record Qcow2Options
         {
             LazyRefcounts = options.TakeBool("lazy-refcounts"),
             PassDiscardRequest = options.TakeBool("pass-discard-request") ?? true,
-            OverlapCheck = (options.TakeWord("overlap-check", "none", "constant", "cached", "all") ?? "cached") != "none",
+            OverlapCheck = TakeOverlapCheck(options),
             PublishMetadata = options.TakeBool("publish-metadata") ?? (flags & OpenFlags.PublishMetadata) != 0,
             CacheSize = options.TakeSize("cache-size"),
             L2CacheSize = options.TakeSize("l2-cache-size"),
@@ -53,6 +60,34 @@ internal sealed record Qcow2Options
             : taken.CacheSize is not null && taken.L2CacheSize is not null && taken.RefcountCacheSize is not null
                 ? throw new OptionException("cache-size, l2-cache-size and refcount-cache-size may not be set at the same time")
                 : taken;
+    }
+
+    // A template as the whole value or beside switches for single sections.
+    private static MetadataSections TakeOverlapCheck(OptionSet options)
+    {
+        object? given = options.TakeReference("overlap-check");
+        OptionSet switches = given as OptionSet ?? new OptionSet();
+        string template = given as string ?? switches.TakeString("template") ?? "cached";
+        MetadataSections sections = template switch
+        {
+            "none" => MetadataSections.None,
+            "constant" => MetadataSections.Constant,
+            "cached" => MetadataSections.Cached,
+            "all" => MetadataSections.All,
+            _ => throw new OptionException($"Unsupported value '{template}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all"),
+        };
+        foreach ((string name, MetadataSections section) in SectionSwitches)
+        {
+            sections = switches.TakeBool(name) switch
+            {
+                null => sections,
+                true => sections | section,
+                false => sections & ~section,
+            };
+        }
+
+        switches.RefuseRest("option 'overlap-check'");
+        return sections;
     }
 
     /// <summary>Bytes for L2 tables and for refcount blocks. Memory is taken as it is needed.</summary>
