@@ -191,7 +191,15 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
             throw await image.OverlapAsync(host, length);
         }
 
+        // Where there were zeroes and the file holds zeroes, a crash shows zeroes at worst, and may cut the file off if the image is marked dirty.
+        // Everything else must be there before its entry.
+        bool isHarmless = isFresh && image.Tables.IsMarkedDirty && await reader.IsZeroAsync(start, length);
         await _copyOnWrite.WriteAsync(offset, data.Slice(0, count), start, length, host, isFresh);
+        if (!isHarmless)
+        {
+            image.Tables.NeedBarrier();
+        }
+
         await LinkAsync(start, length, host);
         return count;
     }

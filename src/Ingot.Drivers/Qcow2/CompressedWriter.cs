@@ -115,6 +115,7 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
             await image.File.WriteBytesAsync(host, packed);
             CachedTable table = await image.Map.GetTableAsync(offset);
             L2Entry old = image.Map.GetEntry(table, offset);
+            image.Tables.NeedBarrier();
             image.Map.SetEntry(table, offset, new L2Entry(entry, 0));
             image.FreeEntry(old.Value, discard: false);
         }

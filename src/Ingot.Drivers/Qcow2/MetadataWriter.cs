@@ -10,9 +10,10 @@ namespace Ingot.Drivers.Qcow2;
 internal readonly record struct FreedClusters(long First, long Count, bool Discard);
 
 /// <summary>
-/// Writes changed tables in an order that keeps the image consistent whenever it stops: reference counts and the refcount table first, then, once they are
-/// durable, the L2 tables that rely on them, then L1; references are dropped only when nothing on disk names the clusters any more. So a crash
-/// leaks clusters but never leaves one in use uncounted. What is written is the state of one moment; changes made meanwhile go with the next round.
+/// Writes changed tables in an order that keeps the image consistent whenever it stops: reference counts and the refcount table first, then, once they
+/// and the data are durable, the L2 and L1 tables that rely on them; references are dropped only when it is durable that nothing names the clusters any
+/// more. So a crash leaks clusters but never leaves one in use uncounted, nor shows what a cluster held before. What is written is the state of one
+/// moment; changes made meanwhile go with the next round.
 /// </summary>
 internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTable refcounts, ClusterAllocator allocator, HeaderFields header)
 {
@@ -21,6 +22,9 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
 
     private readonly LoopMutex _mutex = new();
     private List<FreedClusters> _freed = [];
+    private bool _needsBarrier;
+    private int _rounds; // that wrote entries
+    private int _durableRounds;
 
     /// <summary>True when the image is marked dirty while it is in use: counts are made anew after a power cut, so their order does not matter.</summary>
     internal bool IsMarkedDirty { get; init; }
@@ -34,6 +38,9 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     /// <summary>Called for ranges of the file that are free now; null to keep the space.</summary>
     internal Func<long, long, IoTask>? Discard { get; set; }
 
+    /// <summary>True while making a write durable takes more than that write: entries that lead to it are not written, or not durable.</summary>
+    internal bool IsDurabilityOpen => IsDirty || _durableRounds != _rounds;
+
     /// <summary>True while a flush must do more than flush the file.</summary>
     internal bool IsDirty => _mutex.IsHeld || map.Tables.DirtyCount > 0 || map.L1.IsDirty || header.IsMapDirty || _freed.Count > 0
         || (!IsLazy && (refcounts.Blocks.DirtyCount > 0 || refcounts.Table.IsDirty || header.IsRefcountTableDirty));
@@ -43,6 +50,20 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
 
     /// <summary>True when writers should have tables written before they change more.</summary>
     internal bool IsUrgent => map.Tables.WantsWriteBack || refcounts.Blocks.WantsWriteBack || _freed.Count > MaxFreed;
+
+    /// <summary>
+    /// Says that entries changed now lead to something in the file that must be durable before they are: a crash may not show what lies there now.
+    /// </summary>
+    internal void NeedBarrier() => _needsBarrier = true;
+
+    /// <summary>Makes all that is in the file durable.</summary>
+    internal async IoTask FlushAsync()
+    {
+        // What a round writes meanwhile may come too late for this flush.
+        int rounds = _mutex.IsHeld ? _durableRounds : _rounds;
+        await file.FlushAsync();
+        _durableRounds = Math.Max(_durableRounds, rounds);
+    }
 
     /// <summary>Drops a reference of clusters in the next round, after the tables that named them.</summary>
     internal void Free(long first, long count, bool discard)
@@ -99,23 +120,25 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     {
         // One moment: no await until everything that belongs together has been taken.
         var round = new Round(map, refcounts, header, counts) { Freed = _freed };
+        bool needsBarrier = _needsBarrier;
         _freed = [];
+        _needsBarrier = false;
         try
         {
-            await round.WriteCountsAsync(file, isBarrierNeeded: !IsMarkedDirty);
-            if (DataFile is not null && !IsMarkedDirty)
+            needsBarrier |= await round.WriteCountsAsync(file) && !IsMarkedDirty;
+            if (needsBarrier && round.HasMap)
             {
-                await DataFile.FlushAsync();
+                await FlushAllAsync();
+                needsBarrier = false;
             }
 
+            _rounds += round.HasMap ? 1 : 0;
             await round.WriteMapAsync(file);
+            _needsBarrier |= needsBarrier;
             if (round.Freed.Count > 0)
             {
-                if (!IsMarkedDirty)
-                {
-                    await file.FlushAsync();
-                }
-
+                // Whoever gets the clusters must not be named by entries of their last owner.
+                await file.FlushAsync();
                 List<FreedClusters> freed = round.Freed;
                 round.Freed = [];
                 await allocator.DropAsync(freed, Discard);
@@ -123,10 +146,21 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
         }
         catch
         {
+            _needsBarrier |= needsBarrier;
             round.PutBack();
             _freed.InsertRange(0, round.Freed);
             throw;
         }
+    }
+
+    private async IoTask FlushAllAsync()
+    {
+        if (DataFile is not null)
+        {
+            await DataFile.FlushAsync();
+        }
+
+        await file.FlushAsync();
     }
 
     /// <summary>The tables that one round writes.</summary>
@@ -143,18 +177,27 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
 
         internal List<FreedClusters> Freed { get; set; } = [];
 
-        internal async IoTask WriteCountsAsync(HostFile file, bool isBarrierNeeded)
+        internal bool HasMap => _mapPieces.Count > 0 || _l1Parts.Count > 0 || _mapFields is not null;
+
+        /// <returns>True when something was written that is not durable.</returns>
+        internal async IoTask<bool> WriteCountsAsync(HostFile file)
         {
-            if (_countPieces.Count == 0 && _tableParts.Count == 0)
+            if (_countPieces.Count == 0 && _tableParts.Count == 0 && _tableFields is null)
             {
-                return;
+                return false;
             }
 
             await WritePiecesAsync(file, _countPieces);
             refcounts.Blocks.EndWriting(_countPieces, written: true);
             _countPieces = [];
-            await WritePartsAsync(file, _tableParts);
-            _tableParts = [];
+            if (_tableParts.Count > 0)
+            {
+                // A block counts itself, so it must be there before the table names it.
+                await file.FlushAsync();
+                await WritePartsAsync(file, _tableParts);
+                _tableParts = [];
+            }
+
             if (_tableFields is not null)
             {
                 // The header must not name the new table before it is there, nor may anything rely on counts that only the new one has.
@@ -163,10 +206,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
                 _tableFields = null;
             }
 
-            if (isBarrierNeeded && (_mapPieces.Count > 0 || _l1Parts.Count > 0 || _mapFields is not null))
-            {
-                await file.FlushAsync();
-            }
+            return true;
         }
 
         internal async IoTask WriteMapAsync(HostFile file)

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
@@ -21,6 +22,11 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         if (image.IsWritable)
         {
             await image.Tables.WriteAllAsync();
+        }
+
+        if (repair == Qcow2Repair.All && image.Header.Current.IsDirty)
+        {
+            await ExtendFileAsync();
         }
 
         Qcow2CheckResult result = NewResult();
@@ -57,6 +63,18 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
     }
 
     private Qcow2CheckResult NewResult() => new() { TotalClusters = _geometry.ClustersFor(image.Length) };
+
+    // Where the image is marked dirty, entries may have become durable before the file had grown: what they name was zero and is.
+    private async IoTask ExtendFileAsync()
+    {
+        var counter = new ReferenceCounter(image, NewResult(), _ => { });
+        await counter.CountAsync();
+        long room = image.File.Length + _geometry.AlignUp(image.Length);
+        if (counter.MissingEnd > 0 && counter.MissingEnd <= room && (image.File.Node.Features & BlockFeatures.Resize) != 0)
+        {
+            await image.File.ResizeAsync(_geometry.AlignUp(counter.MissingEnd));
+        }
+    }
 
     // A rebuild drops the old table and blocks, so it needs the counts without them; silently, errors have been told.
     private async IoTask<ReferenceMap> CountAgainAsync()
@@ -129,33 +147,48 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         long end = Math.Max(_geometry.ClustersFor(image.File.Length), references.End);
         for (long cluster = 0; cluster < end; cluster++)
         {
-            ulong used = references[cluster];
-            ulong counted = await ReadCountAsync(cluster, result);
-            if (used != 0 || counted != 0)
-            {
-                result.ImageEndOffset = (cluster + 1) << _geometry.ClusterBits;
-            }
+            await CompareAsync(cluster, references[cluster], result, repair);
+        }
 
-            if (used == counted)
+        // Counts behind the end of the file become leaks when it grows again.
+        for (int index = (int)Math.Min(int.MaxValue, end >> _geometry.RefcountBlockBits); repair != Qcow2Repair.None && !_mustRebuild && index < image.Refcounts.Table.Count; index++)
+        {
+            long first = (long)index << _geometry.RefcountBlockBits;
+            long last = image.Refcounts.BlockOf(first) == 0 ? 0 : first + (1L << _geometry.RefcountBlockBits);
+            for (long cluster = Math.Max(first, end); cluster < last; cluster++)
             {
-                continue;
+                await CompareAsync(cluster, 0, result, repair);
             }
+        }
+    }
 
-            bool isLeak = counted > used;
-            bool canRepair = counted != 0 && !_mustRebuild && used <= _geometry.MaxRefcount
-                && (isLeak ? repair != Qcow2Repair.None : repair == Qcow2Repair.All);
-            _mustRebuild |= counted == 0;
-            _report($"{(canRepair ? "Repairing" : isLeak ? "Leaked" : "ERROR")} cluster {cluster} refcount={counted} reference={used}");
-            if (canRepair)
-            {
-                await image.Refcounts.SetAsync(cluster, used);
-            }
+    private async IoTask CompareAsync(long cluster, ulong used, Qcow2CheckResult result, Qcow2Repair repair)
+    {
+        ulong counted = await ReadCountAsync(cluster, result);
+        if (used != 0 || counted != 0)
+        {
+            result.ImageEndOffset = (cluster + 1) << _geometry.ClusterBits;
+        }
 
-            Note(result, isLeak, canRepair);
-            if (canRepair && image.Refcounts.Blocks.WantsWriteBack)
-            {
-                await image.Tables.WriteAsync(withCounts: true);
-            }
+        if (used == counted)
+        {
+            return;
+        }
+
+        bool isLeak = counted > used;
+        bool canRepair = counted != 0 && !_mustRebuild && used <= _geometry.MaxRefcount
+            && (isLeak ? repair != Qcow2Repair.None : repair == Qcow2Repair.All);
+        _mustRebuild |= counted == 0;
+        _report($"{(canRepair ? "Repairing" : isLeak ? "Leaked" : "ERROR")} cluster {cluster} refcount={counted} reference={used}");
+        if (canRepair)
+        {
+            await image.Refcounts.SetAsync(cluster, used);
+        }
+
+        Note(result, isLeak, canRepair);
+        if (canRepair && image.Refcounts.Blocks.WantsWriteBack)
+        {
+            await image.Tables.WriteAsync(withCounts: true);
         }
     }
 

@@ -124,7 +124,7 @@ internal sealed class Qcow2Image
     internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent && !_guard.IsStale ? IoTask.Completed : BeginChangeSlowAsync();
 
     /// <summary>Makes completed writes durable.</summary>
-    internal IoTask FlushAsync() => Tables.IsDirty || Geometry.HasDataFile ? FlushSlowAsync() : File.FlushAsync();
+    internal IoTask FlushAsync() => Tables.IsDirty || Geometry.HasDataFile ? FlushSlowAsync() : Tables.FlushAsync();
 
     /// <summary>Whether what the guest discards is given back to the file system.</summary>
     internal bool PassesDiscards => _options.PassDiscardRequest;
@@ -359,7 +359,7 @@ internal sealed class Qcow2Image
         }
 
         await Tables.WriteAsync();
-        await File.FlushAsync();
+        await Tables.FlushAsync();
     }
 
     private async IoTask CreateTableAsync(int index)
@@ -389,6 +389,7 @@ internal sealed class Qcow2Image
             throw;
         }
 
+        Tables.NeedBarrier();
         Map.L1[index] = (ulong)offset | CopiedFlag;
         if (oldOffset != 0)
         {

@@ -147,7 +147,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             flags |= WriteFlags.Fua;
         }
 
-        bool isPlain = _image.IsModified && data.Length > 0 && (flags & WriteFlags.Compressed) == 0 && ((flags & WriteFlags.Fua) == 0 || !_image.Tables.IsDirty)
+        bool isPlain = _image.IsModified && data.Length > 0 && (flags & WriteFlags.Compressed) == 0 && ((flags & WriteFlags.Fua) == 0 || !_image.Tables.IsDurabilityOpen)
             && !(_image.PublishesMetadata && _image.Tables.IsMapUnpublished);
         return isPlain && _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.IsWritableInPlace && mapping.Length == data.Length
             && _image.IsDataRange(mapping.HostOffset, mapping.Length)

@@ -14,6 +14,9 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
 
     internal ReferenceMap References { get; } = new(bytes => UntrustedImage.LimitTable(image.Flags, image.File.FileName, "count of references", bytes));
 
+    /// <summary>The end of what is named behind the end of the file; 0 for nothing.</summary>
+    internal long MissingEnd { get; private set; }
+
     /// <summary>Counts all but refcount table and blocks.</summary>
     internal async IoTask CountAsync()
     {
@@ -45,6 +48,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
         // The last cluster may be cut off where nothing was written to its end.
         if (offset > MaxHostOffset || offset + length - image.File.Length >= _geometry.ClusterLength)
         {
+            MissingEnd = offset > MaxHostOffset ? long.MaxValue : Math.Max(MissingEnd, offset + length);
             Corrupt($"ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x{offset:x} size 0x{length:x}");
             return false;
         }

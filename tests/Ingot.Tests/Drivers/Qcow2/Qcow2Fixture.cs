@@ -38,7 +38,7 @@ internal static class Qcow2Fixture
             dataFile is null ? null : new ChildNode(dataFile, IsOwned: false));
     }
 
-    internal static async IoTask<Qcow2Node> OpenAsync(MemoryDisk disk, BlockNode? backing = null, OpenFlags flags = OpenFlags.ReadWrite, Qcow2Options? options = null, BlockNode? dataFile = null)
+    internal static async IoTask<Qcow2Node> OpenAsync(BlockNode disk, BlockNode? backing = null, OpenFlags flags = OpenFlags.ReadWrite, Qcow2Options? options = null, BlockNode? dataFile = null)
     {
         Qcow2Image image = await Qcow2Image.OpenAsync(new ChildNode(disk, IsOwned: false), flags, options ?? new Qcow2Options());
         if (dataFile is not null)

@@ -34,7 +34,8 @@ public class Qcow2StateTests
             await node.ReadAsync(offset + (512 << 10), buffer.Vector);
         }
 
-        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1000);
+        // Less than a byte for each request; a collection that another test causes counts as up to 8 KiB.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 100_000);
     });
 
     [Fact]
