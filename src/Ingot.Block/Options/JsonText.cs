@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 
 namespace Ingot.Block;
@@ -14,7 +15,7 @@ public static class JsonText
     {
         try
         {
-            using var document = JsonDocument.Parse(json);
+            using var document = JsonDocument.Parse(WithDoubleQuotes(json));
             return document.RootElement.ValueKind == JsonValueKind.Object
                 ? ToSet(document.RootElement)
                 : throw new OptionException($"{what}: expected a JSON object, got {document.RootElement.ValueKind}");
@@ -23,6 +24,43 @@ public static class JsonText
         {
             throw new OptionException($"{what}: invalid JSON at byte {e.BytePositionInLine}: {e.Message}");
         }
+    }
+
+    // QEMU takes strings in single quotes as well, which is what people write in a shell.
+    private static string WithDoubleQuotes(string json)
+    {
+        if (!json.Contains('\''))
+        {
+            return json;
+        }
+
+        var text = new StringBuilder(json.Length);
+        char quote = '\0';
+        for (int i = 0; i < json.Length; i++)
+        {
+            char c = json[i];
+            if (quote != '\0' && c == '\\' && i + 1 < json.Length)
+            {
+                char escaped = json[++i];
+                text.Append(escaped == '\'' ? "'" : $"\\{escaped}");
+            }
+            else if (quote == '\0' && c is '"' or '\'')
+            {
+                quote = c;
+                text.Append('"');
+            }
+            else if (c == quote)
+            {
+                quote = '\0';
+                text.Append('"');
+            }
+            else
+            {
+                text.Append(quote == '\'' && c == '"' ? "\\\"" : c.ToString());
+            }
+        }
+
+        return text.ToString();
     }
 
     private static OptionSet ToSet(JsonElement element)

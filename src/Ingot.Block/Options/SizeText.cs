@@ -19,6 +19,7 @@ public static class SizeText
     public static bool TryParse(string text, out long bytes, char defaultSuffix = 'B')
     {
         bytes = 0;
+        text = text.TrimStart(); // as strtod(3) has it
         if (text.StartsWith("0x", StringComparison.OrdinalIgnoreCase))
         {
             return long.TryParse(text.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out bytes) && bytes >= 0;

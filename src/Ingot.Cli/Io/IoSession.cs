@@ -170,7 +170,11 @@ internal sealed record IoImage(string? Name, OptionSet Options, string? Format, 
             }
 
             OptionSet options = Options.Clone();
-            if (Name is not null)
+            if (Name?.StartsWith("json:", StringComparison.Ordinal) == true)
+            {
+                options.Merge(JsonText.Parse(Name[5..], $"File name '{Name}'"));
+            }
+            else if (Name is not null)
             {
                 options.Set("file.filename", Name);
             }

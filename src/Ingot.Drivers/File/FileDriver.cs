@@ -39,9 +39,9 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
             throw new OptionException("aio=native was specified, but it requires cache.direct=on, which was not specified.");
         }
 
-        if (Libc.TryStat(name) is { } before)
+        if (Libc.TryStat(name) is { } before && (before.Mode & Libc.S_IFMT) == Libc.S_IFIFO)
         {
-            CheckType(name, before); // opening a FIFO would wait for somebody at its other end
+            CheckType(name, before); // opening it would wait for somebody at its other end
         }
 
         FileDescriptor fd = OpenDescriptor(name, request.Flags);
@@ -94,6 +94,10 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
             ImageLocks.Take(fd, name, ImagePermissions.Write | ImagePermissions.Resize, ImagePermissions.All & ~(ImagePermissions.Write | ImagePermissions.Resize));
             await FileSpace.ResizeAsync(fd, name, 0, 0, Preallocation.Off);
             await FileSpace.ResizeAsync(fd, name, 0, size, preallocation);
+            if (preallocation == Preallocation.Off && size > 0)
+            {
+                await FileSpace.AllocateFirstBlockAsync(fd, size);
+            }
         }
         catch
         {
@@ -148,9 +152,10 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
 
     private void CheckType(string name, Libc.FileStatus status)
     {
-        if ((status.Mode & Libc.S_IFMT) != (isDevice ? Libc.S_IFBLK : Libc.S_IFREG))
+        uint type = status.Mode & Libc.S_IFMT;
+        if (isDevice ? type is not (Libc.S_IFBLK or Libc.S_IFCHR) : type != Libc.S_IFREG)
         {
-            throw new ErrnoException(Errno.EINVAL, $"'{Name}' driver requires '{name}' to be a {(isDevice ? "block device" : "regular file")}");
+            throw new ErrnoException(Errno.EINVAL, $"'{Name}' driver requires '{name}' to be {(isDevice ? "either a character or block device" : "a regular file")}");
         }
     }
 
@@ -164,7 +169,7 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
             ImageLocks.Take(fd, name, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
         }
 
-        long length = isDevice ? BlockDeviceControl.Size(fd, name) : status.Size;
+        long length = (status.Mode & Libc.S_IFMT) == Libc.S_IFCHR ? 0 : isDevice ? BlockDeviceControl.Size(fd, name) : status.Size;
         return new FileNode(request.NodeName, Name, name, fd, length, request.Flags, threads);
     }
 }

@@ -121,6 +121,11 @@ internal sealed class FileNode : BlockNode
     protected override IoTask<Extent> GetExtentCore(long offset, long length)
     {
         (long found, bool isData) = _isDevice ? (length, true) : FileSpace.ExtentAt(_fd, offset, length);
+        if (Limits.RequestAlignment > 1)
+        {
+            (found, isData) = InBlocks(offset, length, found, isData);
+        }
+
         ExtentFlags kind = isData ? ExtentFlags.Data : ExtentFlags.Zero;
         return new IoTask<Extent>(new Extent(offset, found, kind | ExtentFlags.Allocated | ExtentFlags.OffsetValid, offset, this));
     }
@@ -136,6 +141,19 @@ internal sealed class FileNode : BlockNode
 
         await FileSpace.ResizeAsync(_fd, FileName, Volatile.Read(ref _length), length, preallocation);
         Volatile.Write(ref _length, length);
+    }
+
+    // A block that can only be read whole is data when a part of it is.
+    private (long Found, bool IsData) InBlocks(long offset, long length, long found, bool isData)
+    {
+        long block = Limits.RequestAlignment;
+        long end = (offset + found + (isData ? block - 1 : 0)) / block * block;
+        if (end <= offset)
+        {
+            (end, isData) = ((offset / block * block) + block, true);
+        }
+
+        return (Math.Min(end - offset, length), isData || found == 0);
     }
 
     private async IoTask FlushSlowAsync()

@@ -31,6 +31,14 @@ internal static class FileSpace
         }
     }
 
+    /// <summary>Gives a new file its first block: how O_DIRECT must be aligned can't be found out on a hole.</summary>
+    internal static async IoTask AllocateFirstBlockAsync(FileDescriptor fd, long length)
+    {
+        const int Block = 4096;
+        using IoBuffer zeroes = IoBuffer.Zeroed(Block);
+        await EventLoop.Current.Ring.WriteAsync(fd, 0, zeroes.Slice(0, (int)Math.Min(length, Block)));
+    }
+
     /// <summary>The extent at an offset, found by SEEK_DATA and SEEK_HOLE; a file system without them calls everything data.</summary>
     internal static (long Length, bool IsData) ExtentAt(FileDescriptor fd, long offset, long length)
     {

@@ -37,6 +37,8 @@ internal sealed record Qcow2Options
 
     internal long? RefcountCacheSize { get; init; }
 
+    internal long? L2CacheEntrySize { get; init; }
+
     internal static Qcow2Options Take(OptionSet options, OpenFlags flags)
     {
         var taken = new Qcow2Options
@@ -48,18 +50,19 @@ internal sealed record Qcow2Options
             CacheSize = options.TakeSize("cache-size"),
             L2CacheSize = options.TakeSize("l2-cache-size"),
             RefcountCacheSize = options.TakeSize("refcount-cache-size"),
+            L2CacheEntrySize = options.TakeSize("l2-cache-entry-size"),
         };
 
         // Accepted for the sake of existing command lines: pieces of tables have one size here, and unused ones go by themselves.
-        options.TakeSize("l2-cache-entry-size");
         options.TakeNumber("cache-clean-interval", 0);
         options.TakeBool("pass-discard-snapshot");
         options.TakeBool("pass-discard-other");
-        return taken.CacheSize is { } all && (taken.L2CacheSize > all || taken.RefcountCacheSize > all)
-            ? throw new OptionException("l2-cache-size and refcount-cache-size may not exceed cache-size")
-            : taken.CacheSize is not null && taken.L2CacheSize is not null && taken.RefcountCacheSize is not null
-                ? throw new OptionException("cache-size, l2-cache-size and refcount-cache-size may not be set at the same time")
-                : taken;
+        string? wrong = taken.CacheSize is null ? null
+            : taken.L2CacheSize is not null && taken.RefcountCacheSize is not null ? "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time"
+            : taken.L2CacheSize > taken.CacheSize ? "l2-cache-size may not exceed cache-size"
+            : taken.RefcountCacheSize > taken.CacheSize ? "refcount-cache-size may not exceed cache-size"
+            : null;
+        return wrong is null ? taken : throw new OptionException(wrong);
     }
 
     // A template as the whole value or beside switches for single sections.
@@ -88,6 +91,16 @@ internal sealed record Qcow2Options
 
         switches.RefuseRest("option 'overlap-check'");
         return sections;
+    }
+
+    /// <summary>Refuses what does not fit the image; the size of a piece of a table is checked, and ours used.</summary>
+    internal void CheckFor(Qcow2Geometry geometry)
+    {
+        const int SmallestEntry = 512;
+        if (L2CacheEntrySize is { } size && (size < SmallestEntry || size > geometry.ClusterLength || !long.IsPow2(size)))
+        {
+            throw new OptionException($"L2 cache entry size must be a power of two between {SmallestEntry} and the cluster size ({geometry.ClusterLength})");
+        }
     }
 
     /// <summary>Bytes for L2 tables and for refcount blocks. Memory is taken as it is needed.</summary>

@@ -77,6 +77,10 @@ public sealed class IoToolTests : IDisposable
     }
 
     [Fact]
+    public void Json_name_and_options_are_taken_together()
+        => Assert.Equal("1 MiB\n", Run("close", $"open -o driver=raw json:{{'file.filename':'{_image}'}}", "length").Out);
+
+    [Fact]
     public void Closed_image_can_be_opened_again()
         => Assert.Equal(new CliResult(1, "1 MiB\n", "no file open, try 'help open'\n"), Run("close", "length", $"open -o driver=raw {_image}", "length"));
 
