@@ -42,6 +42,9 @@ public enum OpenFlags
 
     /// <summary>The image comes from a stranger: nothing that it names is opened, its format is never guessed, and its tables may claim little memory.</summary>
     Untrusted = 1024,
+
+    /// <summary>The image is gone through from its start to its end: caches of its tables need not be large.</summary>
+    Sequential = 2048,
 }
 
 /// <summary>What a driver needs to open a node.</summary>

@@ -32,7 +32,7 @@ internal static class CommitCommand
             throw new UsageException("Expecting one image file name");
         }
 
-        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache");
+        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache") | OpenFlags.Sequential;
         BlockGraph graph = context.NewGraph();
         graph.WritableBacking = await FindBaseAsync(graph, arguments, flags);
         BlockNode top = await ImageOpener.OpenAsync(graph, arguments, arguments.Operands[0], flags | OpenFlags.ReadWrite);

@@ -41,7 +41,7 @@ internal static class CompareCommand
         OpenFlags flags;
         try
         {
-            flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "source cache");
+            flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "source cache") | OpenFlags.Sequential;
         }
         catch (UsageException e)
         {

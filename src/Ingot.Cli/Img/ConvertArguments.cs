@@ -70,7 +70,7 @@ internal sealed record ConvertArguments
     public static ConvertArguments Parse(Arguments arguments)
     {
         OpenFlags target = ImageOpener.CacheFlags(arguments.Last("target-cache"), "unsafe", "cache") | OpenFlags.ReadWrite;
-        OpenFlags source = ImageOpener.CacheFlags(arguments.Last("source-cache"), "writeback", "source cache");
+        OpenFlags source = ImageOpener.CacheFlags(arguments.Last("source-cache"), "writeback", "source cache") | OpenFlags.Sequential;
         CopyOptions copy = ParseCopy(arguments);
         Check(arguments);
         return new ConvertArguments

@@ -32,7 +32,7 @@ internal static class MapCommand
             throw new UsageException("Expecting one image file name");
         }
 
-        BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], Drivers.OpenFlags.None);
+        BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], Drivers.OpenFlags.Sequential);
         try
         {
             long end = length is { } max && max < node.Length - start ? start + max : node.Length;
@@ -62,8 +62,10 @@ internal static class MapCommand
                 throw new ErrnoException(Errno.ENOTSUP, "File contains external, encrypted or compressed clusters.");
             }
 
-            string file = (extent.HostNode ?? entry.Node).FileName;
-            o.WriteLine($"{Hex(extent.Offset),-16}{Hex(extent.Length),-16}{Hex(extent.HostOffset),-16}{file}");
+            WriteHex(o, extent.Offset);
+            WriteHex(o, extent.Length);
+            WriteHex(o, extent.HostOffset);
+            o.WriteLine((extent.HostNode ?? entry.Node).FileName);
         }
     }
 
@@ -72,29 +74,55 @@ internal static class MapCommand
         string separator = "[";
         while (await map.NextAsync() is { } entry)
         {
-            o.Write(separator + ToJson(entry));
+            o.Write(separator);
+            WriteJson(o, entry);
             separator = ",\n";
         }
 
         if (separator == "[")
         {
             // What an empty range gives, also one beyond the end.
-            o.Write(separator + ToJson(new ChainExtent(new Extent(start, 0, ExtentFlags.None), 0, map.Node)));
+            o.Write(separator);
+            WriteJson(o, new ChainExtent(new Extent(start, 0, ExtentFlags.None), 0, map.Node));
         }
 
         o.WriteLine(']');
     }
 
-    private static string ToJson(ChainExtent entry)
+    // A fragmented image has millions of entries: no strings are made for them.
+    private static void WriteJson(TextWriter o, ChainExtent entry)
     {
         Extent e = entry.Extent;
-        string offset = (e.Flags & ExtentFlags.OffsetValid) != 0 ? $", \"offset\": {e.HostOffset}" : "";
-        return $"{{ \"start\": {e.Offset}, \"length\": {e.Length}, \"depth\": {entry.Depth}, \"present\": {Bool(e.IsAllocated)}, \"zero\": {Bool(e.IsZero)}, "
-            + $"\"data\": {Bool(e.IsData)}, \"compressed\": {Bool((e.Flags & ExtentFlags.Compressed) != 0)}{offset}}}";
+        Span<char> text = stackalloc char[256];
+        text.TryWrite(
+            CultureInfo.InvariantCulture,
+            $"{{ \"start\": {e.Offset}, \"length\": {e.Length}, \"depth\": {entry.Depth}, \"present\": {Bool(e.IsAllocated)}, \"zero\": {Bool(e.IsZero)}, \"data\": {Bool(e.IsData)}, \"compressed\": {Bool((e.Flags & ExtentFlags.Compressed) != 0)}",
+            out int length);
+        o.Write(text[..length]);
+        if ((e.Flags & ExtentFlags.OffsetValid) != 0)
+        {
+            text.TryWrite(CultureInfo.InvariantCulture, $", \"offset\": {e.HostOffset}", out length);
+            o.Write(text[..length]);
+        }
+
+        o.Write('}');
     }
 
     private static string Bool(bool value) => value ? "true" : "false";
 
-    // printf's %#x: zero has no prefix.
-    private static string Hex(long value) => value == 0 ? "0" : $"0x{value.ToString("x", CultureInfo.InvariantCulture)}";
+    // printf's %#-16x: zero has no prefix.
+    private static void WriteHex(TextWriter o, long value)
+    {
+        const int Width = 16;
+        Span<char> text = stackalloc char[18];
+        text.Fill(' ');
+        int length = 1;
+        text[0] = '0';
+        if (value != 0)
+        {
+            text.TryWrite(CultureInfo.InvariantCulture, $"0x{value:x}", out length);
+        }
+
+        o.Write(text[..Math.Max(Width, length)]);
+    }
 }

@@ -86,7 +86,7 @@ internal static class MeasureCommand
     private static async IoTask<(Qcow2Size Size, bool HasBitmaps)> MeasureSourceAsync(CommandContext context, Arguments arguments, BlockDriver driver, OptionSet options)
     {
         var snapshot = SnapshotChoice.Parse(context, arguments.Last("snapshot"));
-        BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], OpenFlags.None);
+        BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], OpenFlags.Sequential);
         try
         {
             if (snapshot is not null)

@@ -44,8 +44,8 @@ internal static class RebaseCommand
             throw new UsageException("Must specify backing file (-b) or use unsafe mode (-u)");
         }
 
-        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache") | OpenFlags.ReadWrite | (isUnsafe ? OpenFlags.NoBacking : 0);
-        OpenFlags backingFlags = ImageOpener.CacheFlags(arguments.Last("backing-cache"), "writeback", "source cache");
+        OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache") | OpenFlags.Sequential | OpenFlags.ReadWrite | (isUnsafe ? OpenFlags.NoBacking : 0);
+        OpenFlags backingFlags = ImageOpener.CacheFlags(arguments.Last("backing-cache"), "writeback", "source cache") | OpenFlags.Sequential;
         BlockGraph graph = context.NewGraph();
         BlockNode image = await ImageOpener.OpenAsync(graph, arguments, arguments.Operands[0], flags);
         try

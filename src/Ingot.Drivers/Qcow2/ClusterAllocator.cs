@@ -103,6 +103,9 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         await _mutex.LockAsync();
         try
         {
+            // In the order of the file: each block of counts is needed once.
+            frees.Sort((a, b) => a.First.CompareTo(b.First));
+
             // While the mutex is held nobody can be given what is being discarded.
             foreach (FreedClusters freed in frees)
             {

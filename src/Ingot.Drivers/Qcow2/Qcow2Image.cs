@@ -24,7 +24,7 @@ internal sealed class Qcow2Image
         Snapshots = snapshots;
         _options = options;
         _guard = new OverlapGuard(this, options.OverlapCheck);
-        (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header.Size);
+        (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)), l1);
         Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable);
         Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };
