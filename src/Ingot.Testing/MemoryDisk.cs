@@ -53,7 +53,13 @@ public sealed class MemoryDisk(byte[]? content = null, int? seed = null) : Block
     /// <summary>Operations so far.</summary>
     public int Operations { get; private set; }
 
-    /// <summary>The number of the operation that fails with EIO; 0 for none.</summary>
+    /// <summary>What failing operations fail with.</summary>
+    public Errno FailWith { get; set; } = Errno.EIO;
+
+    /// <summary>True when a write that fails has written half of its bytes, to the end of a sector.</summary>
+    public bool FailsHalfway { get; set; }
+
+    /// <summary>The number of the operation that fails; 0 for none.</summary>
     public int FailAt { get; set; }
 
     /// <summary>True to fail all operations from <see cref="FailAt"/> on.</summary>
@@ -183,11 +189,11 @@ public sealed class MemoryDisk(byte[]? content = null, int? seed = null) : Block
         }
     }
 
-    private static void ThrowIf(bool fails, DiskOperation operation, long offset, long length)
+    private void ThrowIf(bool fails, DiskOperation operation, long offset, long length)
     {
         if (fails)
         {
-            throw new ErrnoException(Errno.EIO, $"Injected failure of {operation} of {length} bytes at {offset}");
+            throw new ErrnoException(FailWith, $"Injected failure of {operation} of {length} bytes at {offset}");
         }
     }
 
@@ -203,6 +209,12 @@ public sealed class MemoryDisk(byte[]? content = null, int? seed = null) : Block
     {
         bool fails = _random is null ? _failsNow : Fails(DiskOperation.Write, offset, data.Length);
         await DelayAsync();
+        long half = ((offset + (data.Length / 2)) & -512) - offset;
+        if (fails && FailsHalfway && half > 0)
+        {
+            await Write(offset, data.Slice(0, half));
+        }
+
         ThrowIf(fails, DiskOperation.Write, offset, data.Length);
         await Write(offset, data);
     }

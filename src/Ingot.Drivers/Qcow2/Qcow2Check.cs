@@ -32,7 +32,13 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         Qcow2CheckResult result = NewResult();
         var counter = new ReferenceCounter(image, result, _report);
         await counter.CountAsync();
-        ReferenceMap withoutRefcounts = repair == Qcow2Repair.All ? await CountAgainAsync() : counter.References;
+        ReferenceMap withoutRefcounts = repair == Qcow2Repair.All ? await CountAgainAsync(result) : counter.References;
+        if (result.CheckErrors > 0)
+        {
+            // A table that can't be read may name any cluster: to take its counts away would be the end of them.
+            repair = Qcow2Repair.None;
+        }
+
         CountRefcountStructure(counter);
         await CompareAsync(counter.References, result, repair);
         if (_mustRebuild && repair == Qcow2Repair.Leaks)
@@ -77,10 +83,12 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
     }
 
     // A rebuild drops the old table and blocks, so it needs the counts without them; silently, errors have been told.
-    private async IoTask<ReferenceMap> CountAgainAsync()
+    private async IoTask<ReferenceMap> CountAgainAsync(Qcow2CheckResult result)
     {
-        var counter = new ReferenceCounter(image, NewResult(), _ => { });
+        Qcow2CheckResult again = NewResult();
+        var counter = new ReferenceCounter(image, again, _ => { });
         await counter.CountAsync();
+        result.CheckErrors = Math.Max(result.CheckErrors, again.CheckErrors);
         return counter.References;
     }
 

@@ -1,0 +1,168 @@
+using System.Buffers.Binary;
+using Ingot.Block;
+using Ingot.Drivers.Qcow2;
+using Ingot.Io;
+using Ingot.Testing;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Tests.Drivers.Qcow2.Fuzz;
+
+/// <summary>A good image to spoil: its bytes, and where its fields lie.</summary>
+internal sealed class FuzzImage
+{
+    private const int Length = 96 << 10;
+
+    private FuzzImage(string name, byte[] bytes)
+    {
+        Name = name;
+        Bytes = bytes;
+        Fields = FindFields(bytes);
+    }
+
+    internal string Name { get; }
+
+    internal byte[] Bytes { get; }
+
+    /// <summary>Offset and width of all numbers that mean something.</summary>
+    internal (int Offset, int Width)[] Fields { get; }
+
+    /// <summary>Makes images over the features of the format.</summary>
+    internal static async IoTask<FuzzImage[]> MakeAllAsync() =>
+    [
+        await MakeAsync("512 bytes", ("cluster_size", "512")),
+        await MakeAsync("4k", ("cluster_size", "4k")),
+        await MakeAsync("version 2", ("cluster_size", "4k"), ("compat", "v2")),
+        await MakeAsync("1 bit counts", ("cluster_size", "1k"), ("refcount_bits", "1")),
+        await MakeAsync("64 bit counts", ("cluster_size", "1k"), ("refcount_bits", "64")),
+        await MakeAsync("lazy", ("cluster_size", "4k"), ("lazy_refcounts", "on")),
+        await MakeAsync("zstd", ("cluster_size", "4k"), ("compression_type", "zstd")),
+        await MakeAsync("extended", ("cluster_size", "16k"), ("extended_l2", "on")),
+        await MakeAsync("backing", ("cluster_size", "4k"), ("backing_file", "base.raw"), ("backing_fmt", "raw")),
+        WithSnapshot(await MakeAsync("snapshot", ("cluster_size", "4k"))),
+        WithBitmap(await MakeAsync("bitmap", ("cluster_size", "4k"))),
+    ];
+
+    private static async IoTask<FuzzImage> MakeAsync(string name, params (string Name, string Value)[] options)
+    {
+        var disk = new MemoryDisk();
+        await Qcow2Fixture.CreateAsync(disk, Length, options);
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk);
+        await Qcow2Fixture.WriteAsync(node, 0, Qcow2Fixture.Pattern(9000, 1));
+        await Qcow2Fixture.WriteAsync(node, 50_000, Qcow2Fixture.Pattern(5000, 2));
+        if (name != "1 bit counts")
+        {
+            byte[] cluster = new byte[32 << 10];
+            cluster.AsSpan().Fill(7);
+            Qcow2Fixture.Pattern(900, 3).CopyTo(cluster, 100);
+            await Qcow2Fixture.WriteAsync(node, 16 << 10, cluster, WriteFlags.Compressed);
+        }
+
+        await node.WriteZeroesAsync(64 << 10, 16 << 10, ZeroFlags.None);
+        await node.CloseAsync();
+        byte[] bytes = disk.Snapshot();
+        if (name == "lazy")
+        {
+            bytes[79] |= 1;
+        }
+
+        return new FuzzImage(name, bytes);
+    }
+
+    // A snapshot that shares everything: made by hand so that its bytes are known.
+    private static FuzzImage WithSnapshot(FuzzImage image)
+    {
+        const int Cluster = 4096;
+        int end = (image.Bytes.Length + Cluster - 1) & -Cluster;
+        byte[] bytes = new byte[end + (2 * Cluster)];
+        image.Bytes.CopyTo(bytes, 0);
+        int l1 = (int)Read(bytes, 40, 8);
+        bytes.AsSpan(l1, Cluster).CopyTo(bytes.AsSpan(end + Cluster));
+        Write(bytes, 60, 4, 1);
+        Write(bytes, 64, 8, (ulong)end);
+        Write(bytes, end, 8, (ulong)(end + Cluster));
+        Write(bytes, end + 8, 4, Read(bytes, 36, 4));
+        Write(bytes, end + 12, 2, 1);
+        Write(bytes, end + 14, 2, 4);
+        Write(bytes, end + 36, 4, 16);
+        Write(bytes, end + 48, 8, Length);
+        "1name"u8.CopyTo(bytes.AsSpan(end + 56));
+        return new FuzzImage(image.Name, bytes);
+    }
+
+    // One bitmap without set bits, in an extension before the end mark of the header.
+    private static FuzzImage WithBitmap(FuzzImage image)
+    {
+        const int Cluster = 4096;
+        int end = (image.Bytes.Length + Cluster - 1) & -Cluster;
+        byte[] bytes = new byte[end + (2 * Cluster)];
+        image.Bytes.CopyTo(bytes, 0);
+        int extension = (int)Read(bytes, 100, 4);
+        while (Read(bytes, extension, 4) != ExtensionEnd)
+        {
+            extension += 8 + (((int)Read(bytes, extension + 4, 4) + 7) & ~7);
+        }
+
+        Write(bytes, extension, 4, ExtensionBitmaps);
+        Write(bytes, extension + 4, 4, 24);
+        Write(bytes, extension + 8, 4, 1);
+        Write(bytes, extension + 16, 8, 32);
+        Write(bytes, extension + 24, 8, (ulong)end);
+        bytes[95] |= 1;
+        Write(bytes, end, 8, (ulong)(end + Cluster));
+        Write(bytes, end + 8, 4, 1);
+        bytes[end + 16] = 1;
+        bytes[end + 17] = 16;
+        Write(bytes, end + 18, 2, 4);
+        "bits"u8.CopyTo(bytes.AsSpan(end + 24));
+        return new FuzzImage(image.Name, bytes);
+    }
+
+    private static (int Offset, int Width)[] FindFields(byte[] bytes)
+    {
+        var fields = new List<(int Offset, int Width)>
+        {
+            (4, 4), (8, 8), (16, 4), (20, 4), (24, 8), (32, 4), (36, 4), (40, 8), (48, 8), (56, 4), (60, 4), (64, 8), (72, 8), (80, 8), (88, 8), (96, 4), (100, 4), (104, 1),
+        };
+        int cluster = 1 << (int)Read(bytes, 20, 4);
+        for (int at = 112; at < 400; at += 4)
+        {
+            fields.Add((at, 4));
+        }
+
+        AddTable((int)Read(bytes, 40, 8), 8, fields);
+        int l1 = (int)Read(bytes, 40, 8);
+        for (int i = 0; i < 4 && i < (int)Read(bytes, 36, 4); i++)
+        {
+            AddTable((int)(Read(bytes, l1 + (i * 8), 8) & OffsetMask), Math.Min(cluster / 8, 128), fields);
+        }
+
+        int counts = (int)Read(bytes, 48, 8);
+        AddTable(counts, 8, fields);
+        AddTable((int)Read(bytes, counts, 8), 32, fields);
+        AddTable((int)Read(bytes, 64, 8), 8, fields);
+        AddTable(bytes.Length - 8192, 8, fields);
+        AddTable(bytes.Length - 4096, 4, fields);
+        return [.. fields.Where(field => field.Offset >= 0 && field.Offset + field.Width <= bytes.Length)];
+    }
+
+    private static void AddTable(int offset, int entries, List<(int Offset, int Width)> fields)
+        => fields.AddRange(Enumerable.Range(0, offset == 0 ? 0 : entries).Select(i => (offset + (i * 8), 8)));
+
+    internal static ulong Read(ReadOnlySpan<byte> bytes, int offset, int width)
+    {
+        ulong value = 0;
+        for (int i = 0; i < width; i++)
+        {
+            value = (value << 8) | bytes[offset + i];
+        }
+
+        return value;
+    }
+
+    internal static void Write(Span<byte> bytes, int offset, int width, ulong value)
+    {
+        Span<byte> word = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt64BigEndian(word, value);
+        word[(8 - width)..].CopyTo(bytes[offset..]);
+    }
+}
