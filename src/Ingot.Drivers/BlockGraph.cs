@@ -193,16 +193,24 @@ public sealed class BlockGraph
     public static string StripFilePrefix(string fileName)
         => fileName.StartsWith("file:", StringComparison.Ordinal) ? fileName[5..] : fileName;
 
+    /// <summary>Whether a name has the form "protocol:rest": a path with a colon before any slash must begin with "./" or "file:".</summary>
+    /// <param name="name">The name.</param>
+    /// <returns>True when it has.</returns>
+    public static bool HasProtocol(string name)
+    {
+        int colon = name.IndexOf(':');
+        int slash = name.IndexOf('/');
+        return colon > 0 && (slash < 0 || colon < slash);
+    }
+
     private static BlockDriver FindDriver(string name) => DriverTable.Find(name) ?? throw new OptionException($"Unknown driver '{name}'");
 
     // A name "xyz:..." whose colon comes before any slash names a protocol; everything else is a path.
     private static BlockDriver ProtocolOf(string fileName)
     {
-        int colon = fileName.IndexOf(':');
-        int slash = fileName.IndexOf('/');
-        if (colon > 0 && (slash < 0 || colon < slash) && fileName[..colon] != "file")
+        if (HasProtocol(fileName) && !fileName.StartsWith("file:", StringComparison.Ordinal))
         {
-            string protocol = fileName[..colon];
+            string protocol = fileName[..fileName.IndexOf(':')];
             return DriverTable.Find(protocol) is { IsProtocol: true } driver ? driver : throw new OptionException($"Unknown protocol '{protocol}'");
         }
 

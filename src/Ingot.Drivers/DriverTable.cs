@@ -1,3 +1,4 @@
+using Ingot.Drivers.BlkDebug;
 using Ingot.Drivers.File;
 using Ingot.Drivers.Memory;
 using Ingot.Drivers.Null;
@@ -21,6 +22,7 @@ public static class DriverTable
         new RawDriver(),
         new Qcow2Driver(),
         new VhostUserBlkDriver(),
+        new BlkDebugDriver(),
     ];
 
     /// <summary>Finds a driver.</summary>

@@ -122,19 +122,20 @@ internal static class CreateCommand
             return format is null ? throw new OptionException("Backing file specified without backing format") : size;
         }
 
-        if (format is null)
-        {
-            throw new OptionException($"Backing file specified without backing format\nDetected format of {await DetectAsync(graph, full)}.");
-        }
-
         try
         {
+            if (format is null)
+            {
+                string detected = await DetectAsync(graph, full);
+                throw new OptionException($"Backing file specified without backing format\nDetected format of {detected}.");
+            }
+
             BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo);
             size ??= (node.Length + Sector - 1) / Sector * Sector;
             await node.CloseAsync();
             return size;
         }
-        catch (ErrnoException e)
+        catch (ErrnoException e) when (e is not OptionException)
         {
             throw new ErrnoException(e.Errno, $"{e.Message}\nCould not open backing image.", e);
         }

@@ -23,7 +23,7 @@ internal sealed class FileNode : BlockNode
         : base(nodeName)
     {
         DriverName = driverName;
-        FileName = fileName;
+        FileName = BlockGraph.HasProtocol(fileName) ? $"./{fileName}" : fileName;
         _fd = fd;
         _flags = flags;
         _threads = threads;

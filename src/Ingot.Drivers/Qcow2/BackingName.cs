@@ -5,20 +5,12 @@ internal static class BackingName
 {
     internal static string Resolve(string name, string imageName)
     {
-        if (name.Length == 0 || HasProtocol(name) || HasProtocol(imageName))
+        if (name.Length == 0 || BlockGraph.HasProtocol(name) || BlockGraph.HasProtocol(imageName))
         {
             return name;
         }
 
         string? directory = Path.GetDirectoryName(imageName);
         return Path.IsPathRooted(name) || string.IsNullOrEmpty(directory) ? name : Path.Combine(directory, name);
-    }
-
-    // "proto:rest" with the colon before any slash, as everywhere in image names.
-    private static bool HasProtocol(string name)
-    {
-        int colon = name.IndexOf(':');
-        int slash = name.IndexOf('/');
-        return colon > 0 && (slash < 0 || colon < slash);
     }
 }

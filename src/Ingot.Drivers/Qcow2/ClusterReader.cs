@@ -45,7 +45,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         switch (mapping.Kind)
         {
             case ClusterKind.Data:
-                return image.Data.ReadAsync(mapping.HostOffset, data);
+                return image.Data.ReadDataAsync(mapping.HostOffset, data);
             case ClusterKind.Compressed:
                 return ReadCompressedAsync(offset, mapping.Entry, data);
             case ClusterKind.Unallocated or ClusterKind.Reserved when image.Backing is { } backing && offset < backing.Node.Length:

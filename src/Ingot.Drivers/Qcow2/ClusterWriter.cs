@@ -42,7 +42,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
                     throw await image.OverlapAsync(mapping.HostOffset, mapping.Length);
                 }
 
-                batch.Add(image.Data.WriteAsync(mapping.HostOffset, data.Slice(done, mapping.Length)));
+                batch.Add(image.Data.WriteDataAsync(mapping.HostOffset, data.Slice(done, mapping.Length)));
                 done += mapping.Length;
             }
         }

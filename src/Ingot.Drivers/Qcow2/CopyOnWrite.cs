@@ -1,3 +1,4 @@
+using Ingot.Block;
 using Ingot.Io;
 
 namespace Ingot.Drivers.Qcow2;
@@ -23,7 +24,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             || (isFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail));
         if (isPlain)
         {
-            await image.Data.WriteAsync(host + head, data);
+            await image.Data.WriteDataAsync(host + head, data);
         }
         else if (whole <= MaxBounce)
         {
@@ -45,7 +46,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             await ReadOldAsync(start, buffer.Slice(0, head));
             await ReadOldAsync(offset + length, buffer.Slice(head + length, whole - head - length));
             data.CopyTo(buffer.Span.Slice(head, length));
-            await image.Data.WriteAsync(host, buffer.Slice(0, whole));
+            await image.Data.WriteDataAsync(host, buffer.Slice(0, whole));
         }
         finally
         {
@@ -66,7 +67,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             await ReadOldAsync(start, before);
             await ReadOldAsync(offset + data.Length, after);
             batch.Add(WriteIfAny(host, before));
-            batch.Add(image.Data.WriteAsync(host + head, data));
+            batch.Add(image.Data.WriteDataAsync(host + head, data));
             batch.Add(WriteIfAny(host + head + data.Length, after));
         }
         finally
@@ -76,7 +77,16 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
         }
     }
 
-    private IoTask WriteIfAny(long host, IoVector data) => data.Length == 0 ? IoTask.Completed : image.Data.WriteAsync(host, data);
+    private IoTask WriteIfAny(long host, IoVector data)
+    {
+        if (data.Length == 0)
+        {
+            return IoTask.Completed;
+        }
+
+        image.Data.Signal(BlockEvents.WriteCopy);
+        return image.Data.WriteAsync(host, data);
+    }
 
     // What lies behind the end of the disk in its last cluster is zero.
     private IoTask ReadOldAsync(long offset, IoVector data)

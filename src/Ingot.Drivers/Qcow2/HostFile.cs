@@ -7,6 +7,8 @@ namespace Ingot.Drivers.Qcow2;
 /// <summary>The file that an image lies in, as the format sees it: reads past its end give zeroes, writes past its end extend it where that is possible.</summary>
 internal sealed class HostFile(ChildNode child)
 {
+    private readonly IEventSink? _events = child.Node as IEventSink;
+
     internal BlockNode Node => child.Node;
 
     internal string FileName => child.Node.FileName;
@@ -24,6 +26,24 @@ internal sealed class HostFile(ChildNode child)
 
         data.Slice(inside).Clear();
         return inside == 0 ? IoTask.Completed : child.Node.ReadAsync(offset, data.Slice(0, inside));
+    }
+
+    /// <summary>Tells the node below what comes next, if it wants to know.</summary>
+    /// <param name="eventName">The event.</param>
+    internal void Signal(string eventName) => _events?.Signal(eventName);
+
+    /// <summary>Reads what a guest asked for.</summary>
+    internal IoTask ReadDataAsync(long offset, IoVector data)
+    {
+        _events?.Signal(BlockEvents.ReadData);
+        return ReadAsync(offset, data);
+    }
+
+    /// <summary>Writes what a guest gave.</summary>
+    internal IoTask WriteDataAsync(long offset, IoVector data, WriteFlags flags = WriteFlags.None)
+    {
+        _events?.Signal(BlockEvents.WriteData);
+        return WriteAsync(offset, data, flags);
     }
 
     /// <summary>Reads into managed memory, for tables that are kept decoded.</summary>

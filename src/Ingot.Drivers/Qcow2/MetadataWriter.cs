@@ -1,3 +1,4 @@
+using Ingot.Block;
 using Ingot.Io;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
@@ -187,14 +188,14 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
                 return false;
             }
 
-            await WritePiecesAsync(file, _countPieces);
+            await WritePiecesAsync(file, _countPieces, BlockEvents.UpdateRefcounts);
             refcounts.Blocks.EndWriting(_countPieces, written: true);
             _countPieces = [];
             if (_tableParts.Count > 0)
             {
                 // A block counts itself, so it must be there before the table names it.
                 await file.FlushAsync();
-                await WritePartsAsync(file, _tableParts);
+                await WritePartsAsync(file, _tableParts, BlockEvents.UpdateRefcountTable);
                 _tableParts = [];
             }
 
@@ -211,10 +212,10 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
 
         internal async IoTask WriteMapAsync(HostFile file)
         {
-            await WritePiecesAsync(file, _mapPieces);
+            await WritePiecesAsync(file, _mapPieces, BlockEvents.UpdateL2);
             map.Tables.EndWriting(_mapPieces, written: true);
             _mapPieces = [];
-            await WritePartsAsync(file, _l1Parts);
+            await WritePartsAsync(file, _l1Parts, BlockEvents.UpdateL1);
             _l1Parts = [];
             if (_mapFields is not null)
             {
@@ -233,15 +234,16 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
             header.PutBack(_tableFields, _mapFields);
         }
 
-        private static async IoTask WritePartsAsync(HostFile file, List<(long Offset, byte[] Bytes)> parts)
+        private static async IoTask WritePartsAsync(HostFile file, List<(long Offset, byte[] Bytes)> parts, string eventName)
         {
             foreach ((long offset, byte[] bytes) in parts)
             {
+                file.Signal(eventName);
                 await file.WriteBytesAsync(offset, bytes);
             }
         }
 
-        private static async IoTask WritePiecesAsync(HostFile file, List<CachedTable> pieces)
+        private static async IoTask WritePiecesAsync(HostFile file, List<CachedTable> pieces, string eventName)
         {
             var batch = new TaskBatch(Parallel);
             foreach (CachedTable piece in pieces)
@@ -251,6 +253,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
                     await batch.WaitOneAsync();
                 }
 
+                file.Signal(eventName);
                 batch.Add(file.WriteAsync(piece.Offset, piece.WritingData));
             }
 

@@ -195,6 +195,11 @@ internal static class Qcow2HeaderReader
 
         if (header.Geometry.L1EntriesFor(header.Size) is long needed && needed > header.L1Entries)
         {
+            if (needed > int.MaxValue)
+            {
+                throw new ImageFormatException("Image is too big");
+            }
+
             throw fields.Bad("l1_size", (ulong)header.L1Entries, $"L1 table is too small, a size of {header.Size} bytes needs {needed} entries");
         }
 

@@ -25,8 +25,8 @@ internal sealed class Qcow2Image
         _options = options;
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
-        Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)), l1);
-        Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable);
+        Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
+        Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadRefcounts }, refcountTable);
         Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };
         bool isLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)

@@ -151,7 +151,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             && !(_image.PublishesMetadata && _image.Tables.IsMapUnpublished);
         return isPlain && _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.IsWritableInPlace && mapping.Length == data.Length
             && _image.IsDataRange(mapping.HostOffset, mapping.Length)
-            ? _image.Data.WriteAsync(mapping.HostOffset, data, flags)
+            ? _image.Data.WriteDataAsync(mapping.HostOffset, data, flags)
             : data.Length == 0 ? IoTask.Completed : WriteSlowAsync(offset, data, flags);
     }
 

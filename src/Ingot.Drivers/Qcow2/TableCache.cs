@@ -39,6 +39,9 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
     private int _hand;
     private CachedTable? _last;
 
+    /// <summary>What reading a piece is called for those who debug.</summary>
+    internal required string LoadEvent { get; init; }
+
     internal int DirtyCount => _dirty.Count;
 
     /// <summary>True when dirty pieces begin to crowd out clean ones.</summary>
@@ -86,6 +89,7 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         table.IsLoading = true;
         try
         {
+            file.Signal(LoadEvent);
             await file.ReadAsync(offset, table.Data);
         }
         catch (Exception e)

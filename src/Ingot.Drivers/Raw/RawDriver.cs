@@ -72,6 +72,7 @@ internal sealed class RawNode : BlockNode
 {
     private readonly ChildNode _file;
     private readonly long _offset;
+    private readonly IEventSink? _events;
     private readonly bool _hasSize;
     private readonly bool _writable;
     private long _size;
@@ -81,6 +82,7 @@ internal sealed class RawNode : BlockNode
         : base(nodeName)
     {
         _file = file;
+        _events = file.Node as IEventSink;
         _offset = offset;
         _hasSize = size is not null;
         _size = size ?? 0;
@@ -127,10 +129,17 @@ internal sealed class RawNode : BlockNode
         return _file.CloseAsync();
     }
 
-    protected override IoTask ReadCore(long offset, IoVector data) => _file.Node.ReadAsync(offset + _offset, data);
+    protected override IoTask ReadCore(long offset, IoVector data)
+    {
+        _events?.Signal(BlockEvents.ReadData);
+        return _file.Node.ReadAsync(offset + _offset, data);
+    }
 
     protected override IoTask WriteCore(long offset, IoVector data, WriteFlags flags)
-        => IsProbed && offset < BlockGraph.ProbeLength ? WriteHeadAsync(offset, data, flags) : _file.Node.WriteAsync(offset + _offset, data, flags & ~WriteFlags.Compressed);
+    {
+        _events?.Signal(BlockEvents.WriteData);
+        return IsProbed && offset < BlockGraph.ProbeLength ? WriteHeadAsync(offset, data, flags) : _file.Node.WriteAsync(offset + _offset, data, flags & ~WriteFlags.Compressed);
+    }
 
     protected override IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags) => _file.Node.WriteZeroesAsync(offset + _offset, length, flags);
 
