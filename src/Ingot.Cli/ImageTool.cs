@@ -21,6 +21,7 @@ internal static class ImageTool
         MeasureCommand.Command,
         RebaseCommand.Command,
         ResizeCommand.Command,
+        SnapshotCommand.Command,
     ];
 
     public static int Run(CommandContext context, IReadOnlyList<string> words)

@@ -42,7 +42,11 @@ internal static class InfoPrinter
         WriteIf(o, info.BackingFormat is not null, $"{indent}backing file format: {info.BackingFormat}");
     }
 
-    private static void PrintSnapshots(TextWriter o, IReadOnlyList<SnapshotInfo> snapshots, string indent)
+    /// <summary>Prints a table of internal snapshots; nothing when there are none.</summary>
+    /// <param name="o">Where to.</param>
+    /// <param name="snapshots">The snapshots.</param>
+    /// <param name="indent">What lines begin with.</param>
+    public static void PrintSnapshots(TextWriter o, IReadOnlyList<SnapshotInfo> snapshots, string indent)
     {
         if (snapshots.Count == 0)
         {

@@ -80,6 +80,17 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
         Current = Current with { Incompatible = incompatible, Compatible = compatible, Autoclear = autoclear };
     }
 
+    /// <summary>Names another snapshot table in the file, durably. Count and place lie side by side, so that one small write changes both.</summary>
+    internal async IoTask ChangeSnapshotsAsync(int count, long offset)
+    {
+        var fields = new byte[12];
+        BinaryPrimitives.WriteUInt32BigEndian(fields, (uint)count);
+        BinaryPrimitives.WriteUInt64BigEndian(fields.AsSpan(4), (ulong)offset);
+        await file.WriteBytesAsync(SnapshotsField, fields);
+        await file.FlushAsync();
+        Current = Current with { SnapshotCount = count, SnapshotsOffset = offset };
+    }
+
     /// <summary>Writes the whole header anew: names and extensions, which have no fixed place. Nothing may wait for being written.</summary>
     internal async IoTask ReplaceAsync(Qcow2Header changed)
     {

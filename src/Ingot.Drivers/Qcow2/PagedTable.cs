@@ -76,6 +76,9 @@ internal sealed class PagedTable
         return moved;
     }
 
+    /// <summary>The whole table as it goes to the file.</summary>
+    internal byte[] Encode() => Encode(0, _entries.Length).Bytes;
+
     /// <summary>Takes the parts that must be written, as they are now.</summary>
     internal List<(long Offset, byte[] Bytes)> TakeDirty()
     {

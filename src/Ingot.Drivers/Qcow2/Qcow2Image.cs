@@ -59,7 +59,10 @@ internal sealed class Qcow2Image
 
     internal MetadataWriter Tables { get; }
 
-    internal SnapshotTable Snapshots { get; }
+    internal SnapshotTable Snapshots { get; set; }
+
+    /// <summary>True while counts and flags are between two states; an image that is closed so is repaired when it is opened next.</summary>
+    internal bool IsBetweenStates { get; set; }
 
     /// <summary>Guest ranges in which clusters are being allocated or given up.</summary>
     internal RangeLock Locks { get; } = new();
@@ -256,7 +259,7 @@ internal sealed class Qcow2Image
                 await Data.FlushAsync();
                 await Tables.WriteAllAsync();
                 await File.FlushAsync();
-                await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~IncompatibleFeatures.Dirty, Header.Current.Compatible, Header.Current.Autoclear);
+                await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~(IsBetweenStates ? 0 : IncompatibleFeatures.Dirty), Header.Current.Compatible, Header.Current.Autoclear);
             }
         }
         finally

@@ -104,6 +104,19 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         return true;
     }
 
+    /// <summary>Makes an internal snapshot of the disk as it is now. No other request may be in flight.</summary>
+    /// <param name="name">Its name; others may have the same.</param>
+    /// <param name="date">When it is made.</param>
+    public IoTask CreateSnapshotAsync(string name, DateTimeOffset date) => new Qcow2Snapshots(_image).CreateAsync(name, date);
+
+    /// <summary>Makes the disk what it was when a snapshot was made; the snapshot stays. No other request may be in flight.</summary>
+    /// <param name="idOrName">Its id, or else its name.</param>
+    public IoTask ApplySnapshotAsync(string idOrName) => new Qcow2Snapshots(_image).ApplyAsync(idOrName);
+
+    /// <summary>Deletes a snapshot. No other request may be in flight.</summary>
+    /// <param name="name">Its name; of several the first one goes.</param>
+    public IoTask DeleteSnapshotAsync(string name) => new Qcow2Snapshots(_image).DeleteAsync(name);
+
     /// <inheritdoc/>
     public override IoTask EmptyAsync() => Qcow2Rewrite.EmptyAsync(_image);
 

@@ -20,7 +20,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
 
         if (header.SnapshotCount > 0 && header.Version < 3)
         {
-            throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}': can't resize a version 2 image which has snapshots");
+            throw new ErrnoException(Errno.ENOTSUP, "Can't resize a v2 image which has snapshots");
         }
 
         if (header.HasBitmaps)
