@@ -72,6 +72,12 @@ seconds() { # command...
     awk -v a="$from" -v b="$to" 'BEGIN { printf "%.6f\n", (b - a) / 1e9 }'
 }
 
+# The wall time and the peak memory in KiB of a command that must succeed.
+seconds_and_kib() { # command...
+    /usr/bin/time -o "$work/time" -f '%e %M' "$@" >"$work/out" 2>&1 || { cat "$work/out" >&2; die "failed: $*"; }
+    tail -n 1 "$work/time"
+}
+
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f\n", (b > 0 ? a / b : 0) }'; }
 
 heading() { printf '\n%-50s %13s %13s %8s  %s\n' "$1" ingot peer ratio bar; }

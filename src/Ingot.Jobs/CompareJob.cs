@@ -31,7 +31,7 @@ public readonly record struct CompareResult(CompareOutcome Outcome, long Offset)
 /// <param name="isStrict">Whether sizes and allocation must be the same too.</param>
 public sealed class CompareJob(BlockNode first, BlockNode second, bool isStrict)
 {
-    private const int ChunkLength = 2 << 20;
+    private const int ChunkLength = 512 << 10;
     private const int Sector = 512;
 
     private readonly IoBuffer _firstBuffer = new(ChunkLength);

@@ -15,7 +15,7 @@ namespace Ingot.Jobs;
 /// <param name="compress">Whether to store compressed.</param>
 public sealed class RebaseJob(BlockNode overlay, BlockNode? oldBacking, BlockNode? newBacking, bool compress)
 {
-    private const int ChunkLength = 1 << 20;
+    private const int ChunkLength = 512 << 10;
 
     private readonly int _unit = Math.Max(overlay.Limits.OptimalTransfer, 512);
     private readonly bool _isInChain = IsInChain(oldBacking, newBacking);
