@@ -142,15 +142,15 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
     private async IoTask CompareAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair)
     {
         (long leaks, long corruptions) = (result.Leaks, result.Corruptions);
-        await CompareOnceAsync(references, result, Qcow2Repair.None);
+        await CompareOnceAsync(references, result, Qcow2Repair.None, withTail: repair != Qcow2Repair.None);
         if (repair != Qcow2Repair.None && !_mustRebuild && (result.Leaks > leaks || result.Corruptions > corruptions))
         {
             (result.Leaks, result.Corruptions) = (leaks, corruptions);
-            await CompareOnceAsync(references, result, repair);
+            await CompareOnceAsync(references, result, repair, withTail: true);
         }
     }
 
-    private async IoTask CompareOnceAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair)
+    private async IoTask CompareOnceAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair, bool withTail)
     {
         long end = Math.Max(_geometry.ClustersFor(image.File.Length), references.End);
         for (long cluster = 0; cluster < end; cluster++)
@@ -159,7 +159,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
 
         // Counts behind the end of the file become leaks when it grows again.
-        for (int index = (int)Math.Min(int.MaxValue, end >> _geometry.RefcountBlockBits); repair != Qcow2Repair.None && !_mustRebuild && index < image.Refcounts.Table.Count; index++)
+        for (int index = (int)Math.Min(int.MaxValue, end >> _geometry.RefcountBlockBits); withTail && !_mustRebuild && index < image.Refcounts.Table.Count; index++)
         {
             long first = (long)index << _geometry.RefcountBlockBits;
             long last = image.Refcounts.BlockOf(first) == 0 ? 0 : first + (1L << _geometry.RefcountBlockBits);
