@@ -115,6 +115,12 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
     /// <inheritdoc/>
     public override void PushUsed(DescriptorChain chain, long length)
     {
+        // A driver that has seen its answers can't have more than the ring holds; one that races ahead must not overrun the ring or the notes.
+        if ((ushort)(_usedIndex - _publishedIndex) == _size)
+        {
+            Publish();
+        }
+
         ushort head = chain.Head;
         _taken[head] = false;
         _inflight?.Use(head);

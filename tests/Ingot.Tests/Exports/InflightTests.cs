@@ -107,5 +107,36 @@ public class InflightTests
         region.Release();
     }
 
+    [Fact]
+    public unsafe void DriverThatRacesAhead_OverrunsNeitherRingNorNotes()
+    {
+        const int Size = 2;
+        long notesSize = InflightRegion.SizeOf(1, Size);
+        using FileDescriptor notesFile = SharedMapping.CreateFile("inflight", notesSize);
+        using FileDescriptor memoryFile = SharedMapping.CreateFile("guest", 1 << 16);
+        InflightRegion notes = InflightRegion.Map(notesFile, new VhostUserInflight((ulong)notesSize, 0, 1, Size));
+        SharedMapping mapping = SharedMapping.Map(memoryFile, 0, 1 << 16, "memory");
+        GuestMemory memory = GuestMemory.Create([new GuestRegion(0, 0, mapping)]);
+        var address = new VringAddress { Descriptors = 0, Available = 4096, Used = 8192 };
+        var queue = new SplitVirtqueue(new SplitQueueSetup(0, memory, Size, address, 0, 0, notes.GetQueue(0, Size), null));
+        Span<Descriptor> table = new(mapping.Pointer, Size);
+        table[0] = table[1] = new Descriptor { Address = 16384, Length = 1, Flags = DescriptorFlags.Write };
+        var available = (ushort*)(mapping.Pointer + 4096);
+        available[3] = 1;
+        using var chain = new DescriptorChain();
+        for (int i = 0; i < 100; i++)
+        {
+            available[1] = (ushort)(i + 1); // visible before the answer to the last but one is
+            Assert.Equal(PopResult.Popped, queue.TryPop(chain));
+            queue.PushUsed(chain, 1);
+        }
+
+        queue.Publish();
+        Assert.Equal(100, *(ushort*)(mapping.Pointer + 8192 + 2));
+        Assert.Empty(notes.GetQueue(0, Size).Recover(100)!);
+        notes.Release();
+        memory.Release();
+    }
+
     private static SharedMapping Content(FileDescriptor file) => SharedMapping.Map(file, 0, (ulong)Libc.Stat(file.Value).Size, "in-flight buffer");
 }
