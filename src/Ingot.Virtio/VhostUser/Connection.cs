@@ -8,6 +8,9 @@ namespace Ingot.Virtio.VhostUser;
 /// <param name="socket">Connected; owned from here on.</param>
 public sealed class VhostUserConnection(UnixSocket socket) : IDisposable
 {
+    /// <summary>The most descriptors that are taken with a message. None needs more than 8; a few too many are left for the message's handler to name.</summary>
+    public const int MaxDescriptors = 16;
+
     private readonly byte[] _header = new byte[VhostUserMessage.HeaderSize];
 
     /// <summary>Waits for a message.</summary>
@@ -72,6 +75,13 @@ public sealed class VhostUserConnection(UnixSocket socket) : IDisposable
         for (int done = 0; done < buffer.Length;)
         {
             int received = socket.TryReceive(buffer.AsSpan(done), descriptors);
+
+            // Each byte could bring more of them, and the whole process has only so many.
+            if (descriptors.Count > MaxDescriptors)
+            {
+                throw new ErrnoException(Errno.EPROTO, $"A vhost-user message came with more than {MaxDescriptors} file descriptors");
+            }
+
             if (received > 0)
             {
                 done += received;

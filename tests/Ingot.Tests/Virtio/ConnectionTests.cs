@@ -55,4 +55,29 @@ public class ConnectionTests
         Assert.Contains(expected, message);
         return 0;
     });
+
+    [Fact]
+    public void DescriptorsOfOneMessage_AreLimited() => EventLoop.RunMain(async () =>
+    {
+        (UnixSocket first, UnixSocket second) = UnixSocket.CreatePair();
+        using var b = new VhostUserConnection(second);
+        using var bell = new EventFd();
+        int[] eight = [.. Enumerable.Repeat(bell.Descriptor.Value, 8)];
+        first.TrySend([3, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0, 0], eight);
+        first.TrySend([1], eight);
+        first.TrySend([2], eight);
+        ErrnoException? error = null;
+        try
+        {
+            await b.ReceiveAsync();
+        }
+        catch (ErrnoException e)
+        {
+            error = e;
+        }
+
+        first.Dispose();
+        Assert.Contains("more than 16 file descriptors", error?.Message);
+        return 0;
+    });
 }
