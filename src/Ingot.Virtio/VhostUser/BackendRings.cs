@@ -93,14 +93,14 @@ internal sealed class BackendRings
     {
         ulong value = message.Read<ulong>();
         BackendRing ring = Get(request, (uint)(value & VringFd.IndexMask));
-        FileDescriptor? bell = message.TakeDescriptor();
-        Require((bell is null) == ((value & VringFd.NoFd) != 0), request, $"queue {ring.Index}: a file descriptor {(bell is null ? "is missing" : "came although the message says that there is none")}");
-        if (bell is not null)
+        bool hasBell = message.Descriptors.Count > 0;
+        Require(hasBell == ((value & VringFd.NoFd) == 0), request, $"queue {ring.Index}: a file descriptor {(hasBell ? "came although the message says that there is none" : "is missing")}");
+        if (hasBell)
         {
-            Libc.SetNonBlocking(bell.Value);
+            Libc.SetNonBlocking(message.Descriptors[0].Value);
         }
 
-        using FileDescriptor? old = ring.Replace(request, bell);
+        using FileDescriptor? old = ring.Replace(request, message.TakeDescriptor());
         if (ring.Running is null)
         {
             await ResumeAsync(ring, mayLackMemory: request != VhostUserRequest.SetVringKick);

@@ -45,6 +45,9 @@ public sealed class BackendSession
                 {
                     await AnswerAsync(message);
                 }
+
+                // A front-end that floods us takes turns with everybody else on this loop.
+                await EventLoop.Current.DelayAsync(TimeSpan.Zero);
             }
         }
         finally
@@ -279,10 +282,11 @@ public sealed class BackendSession
 
     private void SetBackendChannel(VhostUserMessage message)
     {
-        FileDescriptor? descriptor = message.TakeDescriptor();
-        Require(descriptor is not null, VhostUserRequest.SetBackendReqFd, "no file descriptor came with it");
+        Require(message.Descriptors.Count > 0, VhostUserRequest.SetBackendReqFd, "no file descriptor came with it");
+        var socket = new UnixSocket(message.Descriptors[0]);
+        _ = message.TakeDescriptor();
         _backendChannel?.Dispose();
-        _backendChannel = new VhostUserConnection(new UnixSocket(descriptor!));
+        _backendChannel = new VhostUserConnection(socket);
     }
 
     private VhostUserMessage GetInflight(VhostUserMessage message)

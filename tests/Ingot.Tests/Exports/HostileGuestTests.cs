@@ -111,6 +111,44 @@ public class HostileGuestTests
     });
 
     [Fact]
+    public void FloodOfMessages_LeavesTurnsToOthers() => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
+    {
+        const int Messages = 1000;
+        using GuestDriver guest = fixture.Connect();
+        await guest.NegotiateAsync(VirtioFeatures.Version1);
+        long turns = EventLoop.Current.Turns;
+        for (int i = 0; i < Messages; i++)
+        {
+            await guest.SendAsync(new VhostUserMessage(VhostUserRequest.SetOwner));
+        }
+
+        using VhostUserMessage? reply = await guest.CallAsync(new VhostUserMessage(VhostUserRequest.GetFeatures));
+        Assert.True(EventLoop.Current.Turns - turns >= Messages);
+    });
+
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringKick)]
+    [InlineData(VhostUserRequest.SetVringCall)]
+    [InlineData(VhostUserRequest.SetBackendReqFd)]
+    public void DescriptorOfAWrongKind_IsClosed(VhostUserRequest request) => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
+    {
+        // Only a path: can't be made non-blocking, is no socket.
+        const int O_PATH = 0x200000;
+        using var other = new FileDescriptor(Libc.open(Path.GetDirectoryName(fixture.SocketPath)!, O_PATH | Libc.O_CLOEXEC, 0));
+        using (GuestDriver guest = fixture.Connect())
+        {
+            await guest.NegotiateAsync(VirtioFeatures.Version1);
+            VhostUserMessage message = new VhostUserMessage(request, VhostUserFlags.NeedReply).Add(0UL);
+            message.Descriptors.Add(other);
+            using VhostUserMessage? reply = await guest.CallAsync(message);
+            Assert.Equal(1UL, reply?.Read<ulong>());
+        }
+
+        string path = new FileInfo($"/proc/self/fd/{other.Value}").LinkTarget!;
+        Assert.Equal(1, Directory.GetFileSystemEntries("/proc/self/fd").Count(f => new FileInfo(f).LinkTarget == path));
+    });
+
+    [Fact]
     public void ShrunkMemory_HarmsOnlyItsOwn()
     {
         Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "the guard is for x86-64");
