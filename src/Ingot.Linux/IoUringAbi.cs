@@ -67,6 +67,7 @@ public struct IoUringGetEventsArg
 /// <summary>Constants of io_uring.</summary>
 public static class IoUringAbi
 {
+    public const byte IOSQE_ASYNC = 1 << 4;
     public const byte IORING_OP_NOP = 0, IORING_OP_READV = 1, IORING_OP_WRITEV = 2, IORING_OP_FSYNC = 3, IORING_OP_POLL_ADD = 6, IORING_OP_POLL_REMOVE = 7,
         IORING_OP_ASYNC_CANCEL = 14, IORING_OP_FALLOCATE = 17, IORING_OP_READ = 22, IORING_OP_WRITE = 23;
     public const uint IORING_SETUP_CQSIZE = 8, IORING_SETUP_CLAMP = 16, IORING_SETUP_COOP_TASKRUN = 1 << 8, IORING_SETUP_TASKRUN_FLAG = 1 << 9, IORING_SETUP_SINGLE_ISSUER = 1 << 12;

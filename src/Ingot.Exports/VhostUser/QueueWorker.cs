@@ -14,6 +14,7 @@ namespace Ingot.Exports.VhostUser;
 internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler handler, Action<string> warn) : ILoopPoller, IEndOfTurn, IReadyHandler
 {
     private const int RequestsPerTurn = 128;
+    private const long BytesPerTurn = 16 << 20; // a few milliseconds of copying, so that other queues and exports of the loop have their turn
 
     private readonly InFlightCounter _inFlight = new();
     private RequestSlot[] _free = [];
@@ -95,7 +96,8 @@ internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler ha
 
         Virtqueue queue = _queue!;
         int count = 0;
-        for (; count < RequestsPerTurn && _isAccepting; count++)
+        long bytes = 0;
+        for (; count < RequestsPerTurn && bytes < BytesPerTurn && _isAccepting; count++)
         {
             RequestSlot slot = _freeCount > 0 ? _free[--_freeCount] : new RequestSlot(this);
             PopResult result = queue.TryPop(slot.Request.Chain);
@@ -110,6 +112,7 @@ internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler ha
                 break;
             }
 
+            bytes += slot.Request.Chain.ReadableLength + slot.Request.Chain.WritableLength;
             Begin(slot);
         }
 

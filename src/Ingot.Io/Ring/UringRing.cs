@@ -259,10 +259,14 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
 
     private static void FillTransfer(IoUringSqe* sqe, RingOperation operation)
     {
+        const long MaxInline = 4 << 20;
         const long MaxTransfer = 1L << 30; // a longer transfer comes back short and goes on with the rest
         bool read = operation.Opcode == RingOpcode.Read;
         sqe->Offset = (ulong)operation.Offset;
         sqe->OperationFlags = (uint)operation.Flags;
+
+        // What lies in the page cache is copied while it is submitted: a long copy is the business of a kernel thread, the loop has others to serve.
+        sqe->Flags = operation.Data.Length > MaxInline ? IOSQE_ASYNC : (byte)0;
         if (operation.Data.IsSingle)
         {
             sqe->Opcode = read ? IORING_OP_READ : IORING_OP_WRITE;
