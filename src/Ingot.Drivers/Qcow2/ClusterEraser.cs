@@ -16,7 +16,7 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
     {
         long end = offset + length;
         long first = _geometry.AlignUpToSubcluster(offset);
-        long last = end == image.Length ? _geometry.AlignUp(end) : _geometry.AlignDownToSubcluster(end);
+        long last = end == image.Length ? _geometry.AlignUpToSubcluster(end) : _geometry.AlignDownToSubcluster(end);
 
         bool hasUnits = last > first && (_geometry.Version >= 3 || image.Backing is null);
         if (!hasUnits)
@@ -26,14 +26,16 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
         }
 
         await ZeroPartsAsync(offset, first, flags);
-        (long from, long to) = await SkipCompressedEdgesAsync(first, last);
-        if (first < from)
+        if (await HasCompressedEdgeAsync(first, last))
         {
-            await WriteDataAsync(first, from, flags);
+            await WriteDataAsync(first, Math.Min(last, image.Length), flags);
+        }
+        else
+        {
+            await ZeroClustersAsync(first, last, flags);
         }
 
-        await ZeroClustersAsync(from, to, flags);
-        await ZeroPartsAsync(to, Math.Max(to, end), flags);
+        await ZeroPartsAsync(last, Math.Max(last, end), flags);
     }
 
     // Parts of subclusters become whole ones where all of it would read as zeroes, and are written otherwise.
@@ -77,21 +79,14 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
         return canZero;
     }
 
-    // A compressed cluster has no subclusters, so its parts must be written.
-    private async IoTask<(long First, long Last)> SkipCompressedEdgesAsync(long first, long last)
-    {
-        if (_geometry.InCluster(first) != 0 && (await image.MapAsync(first, 1)).Kind == ClusterKind.Compressed)
-        {
-            first = Math.Min(last, _geometry.AlignUp(first));
-        }
+    /// <summary>Whether a range certainly reads as zeroes.</summary>
+    internal IoTask<bool> IsZeroAsync(long offset, long length) => reader.IsZeroAsync(offset, length);
 
-        if (first < last && _geometry.InCluster(last) != 0 && (await image.MapAsync(last - 1, 1)).Kind == ClusterKind.Compressed)
-        {
-            last = Math.Max(first, _geometry.AlignDown(last));
-        }
-
-        return (first, last);
-    }
+    // A compressed cluster has no subclusters, so its parts must be written, and the range with them, as QEMU does.
+    private async IoTask<bool> HasCompressedEdgeAsync(long first, long last)
+        => _geometry.IsExtended
+            && ((_geometry.InCluster(first) != 0 && (await image.MapAsync(first, 1)).Kind == ClusterKind.Compressed)
+                || (_geometry.InCluster(last) != 0 && (await image.MapAsync(last - 1, 1)).Kind == ClusterKind.Compressed));
 
     /// <summary>Gives up whole clusters; parts of clusters are kept.</summary>
     internal async IoTask DiscardAsync(long offset, long length)

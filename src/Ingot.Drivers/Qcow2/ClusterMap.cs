@@ -161,7 +161,7 @@ internal sealed class ClusterMap(Qcow2Geometry geometry, HostFile file, TableCac
                 ? isForWriting ? $"{(isZero ? "Preallocated zero" : "Data")} cluster offset {Hex(host)} unaligned (guest offset: {Hex(offset)})"
                 : $"Cluster allocation offset {Hex(host)} unaligned ({place})"
             : geometry.HasDataFile ? $"External data file host cluster offset {Hex(host)} does not match guest cluster offset: {Hex(geometry.AlignDown(offset))}, L2 index: {Hex(L2Index(offset))})"
-            : $"Invalid cluster entry found ({place})";
+            : $"Invalid cluster entry found {(isForWriting ? "" : " ")}({place})";
     }
 
     /// <summary>As printf's %#x: zero has no prefix.</summary>

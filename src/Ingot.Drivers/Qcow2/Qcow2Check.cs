@@ -30,13 +30,19 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
 
         Qcow2CheckResult result = NewResult();
-        var counter = new ReferenceCounter(image, result, _report);
+        var counter = new ReferenceCounter(image, result, _report) { RepairsEntries = repair == Qcow2Repair.All };
         await counter.CountAsync();
         ReferenceMap withoutRefcounts = repair == Qcow2Repair.All ? await CountAgainAsync(result) : counter.References;
         if (result.CheckErrors > 0)
         {
             // A table that can't be read may name any cluster: to take its counts away would be the end of them.
             repair = Qcow2Repair.None;
+            result.CorruptionsFixed -= counter.Misplaced.Count;
+            result.Corruptions += counter.Misplaced.Count;
+        }
+        else
+        {
+            await GiveUpSpaceAsync(counter.Misplaced);
         }
 
         CountRefcountStructure(counter);
@@ -50,6 +56,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         if (_mustRebuild && repair == Qcow2Repair.All)
         {
             _report("Rebuilding refcount structure");
+            List<long> old = [.. FindOwn(counter.References, withoutRefcounts)];
             long used = await new RefcountRebuild(image, withoutRefcounts, _geometry).RunAsync();
             result.CorruptionsFixed += result.Corruptions;
             result.LeaksFixed += result.Leaks;
@@ -57,6 +64,10 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             result.ImageEndOffset = used;
             _badBlocks.Clear();
             await RecountAsync(result);
+            foreach (long cluster in old)
+            {
+                _report($"Repairing cluster {cluster} refcount=1 reference=0");
+            }
         }
 
         await CheckCopiedAsync(result, repair);
@@ -66,6 +77,37 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
 
         return result;
+    }
+
+    private async IoTask GiveUpSpaceAsync(List<long> entries)
+    {
+        foreach (long place in entries)
+        {
+            byte[] zero = new byte[1 << _geometry.L2EntryBits];
+            if (_geometry.IsExtended)
+            {
+                BinaryPrimitives.WriteUInt64BigEndian(zero.AsSpan(8), L2Entry.AllZero);
+            }
+            else
+            {
+                BinaryPrimitives.WriteUInt64BigEndian(zero, ZeroFlag);
+            }
+
+            image.Map.Tables.Forget(place & -(long)_geometry.SliceLength, _geometry.SliceLength);
+            await image.File.WriteBytesAsync(place, zero);
+        }
+    }
+
+    // The clusters of the refcount table and its blocks.
+    private static IEnumerable<long> FindOwn(ReferenceMap all, ReferenceMap withoutRefcounts)
+    {
+        for (long cluster = 0; cluster < all.End; cluster++)
+        {
+            if (all[cluster] != 0 && withoutRefcounts[cluster] == 0)
+            {
+                yield return cluster;
+            }
+        }
     }
 
     private Qcow2CheckResult NewResult() => new() { TotalClusters = _geometry.ClustersFor(image.Length) };
@@ -96,7 +138,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
     private async IoTask RecountAsync(Qcow2CheckResult result)
     {
         Qcow2CheckResult again = NewResult();
-        await new ReferenceCounter(image, again, _ => { }).CountAsync();
+        await new ReferenceCounter(image, again, _report).CountAsync();
         result.Corruptions += again.Corruptions;
         result.CorruptionsFixed -= again.Corruptions;
     }

@@ -94,7 +94,7 @@ internal sealed class Qcow2Image
         var file = new HostFile(child);
         Qcow2Header header = await ReadHeaderAsync(file);
         header.RefuseUnsupported(file.FileName);
-        options.CheckFor(header.Geometry);
+        options.CheckFor(header.Geometry, header.Size);
         bool writable = (flags & OpenFlags.ReadWrite) != 0;
         bool checks = (flags & OpenFlags.Check) != 0;
         if (writable && header.IsCorrupt && !checks)

@@ -56,7 +56,11 @@ internal sealed record Qcow2Options
         };
 
         // Accepted for the sake of existing command lines: pieces of tables have one size here, and unused ones go by themselves.
-        options.TakeNumber("cache-clean-interval", 0);
+        if (options.TakeNumber("cache-clean-interval") is < 0 or > uint.MaxValue)
+        {
+            throw new OptionException("Cache clean interval too big");
+        }
+
         options.TakeBool("pass-discard-snapshot");
         options.TakeBool("pass-discard-other");
         string? wrong = taken.CacheSize is null ? null
@@ -96,12 +100,21 @@ internal sealed record Qcow2Options
     }
 
     /// <summary>Refuses what does not fit the image; the size of a piece of a table is checked, and ours used.</summary>
-    internal void CheckFor(Qcow2Geometry geometry)
+    internal void CheckFor(Qcow2Geometry geometry, long imageSize)
     {
         const int SmallestEntry = 512;
         if (L2CacheEntrySize is { } size && (size < SmallestEntry || size > geometry.ClusterLength || !long.IsPow2(size)))
         {
             throw new OptionException($"L2 cache entry size must be a power of two between {SmallestEntry} and the cluster size ({geometry.ClusterLength})");
+        }
+
+        long l2Bytes = Math.Min(L2CacheSize ?? 0, geometry.ClustersFor(imageSize) << geometry.L2EntryBits);
+        string? wrong = l2Bytes / (L2CacheEntrySize ?? geometry.ClusterLength) > int.MaxValue ? "L2 cache size too big"
+            : RefcountCacheSize / geometry.ClusterLength > int.MaxValue ? "Refcount cache size too big"
+            : null;
+        if (wrong is not null)
+        {
+            throw new OptionException(wrong);
         }
     }
 
@@ -109,7 +122,7 @@ internal sealed record Qcow2Options
     internal (long L2, long Refcount) CacheSizes(Qcow2Geometry geometry, Qcow2Header header, long fileLength, OpenFlags flags)
     {
         bool isSequential = (flags & (OpenFlags.Sequential | OpenFlags.Check)) != 0 && L2CacheSize is null && CacheSize is null;
-        long all = geometry.ClustersFor(header.Size) * 8;
+        long all = geometry.ClustersFor(header.Size) << geometry.L2EntryBits;
         all = isSequential ? Math.Min(all, SequentialL2Cache) : all;
         long leastRefcount = MinRefcountCacheClusters * (long)geometry.ClusterLength;
         if ((flags & OpenFlags.Check) != 0)

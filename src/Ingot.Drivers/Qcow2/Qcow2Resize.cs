@@ -98,7 +98,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         {
             await eraser.WriteZeroesAsync(oldLength, backed - oldLength, ZeroFlags.None);
         }
-        else if (_geometry.InCluster(oldLength) != 0)
+        else if (_geometry.InCluster(oldLength) != 0 && !await eraser.IsZeroAsync(oldLength, Math.Min(_geometry.AlignUp(oldLength), length) - oldLength))
         {
             await eraser.WriteZeroesAsync(oldLength, Math.Min(_geometry.AlignUp(oldLength), length) - oldLength, ZeroFlags.None);
         }
@@ -119,8 +119,9 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             await image.EnsureTableAsync(at);
             long tableEnd = Math.Min(end, ((at >> _geometry.L1Shift) + 1) << _geometry.L1Shift);
             Mapping mapping = await image.MapAsync(at, tableEnd - at);
-            if (mapping.Kind != ClusterKind.Unallocated)
+            if (mapping.Kind is not (ClusterKind.Unallocated or ClusterKind.Zero))
             {
+                await ExtendFileAsync(mapping, preallocation);
                 at = _geometry.AlignUp(at + mapping.Length);
                 continue;
             }
@@ -134,6 +135,17 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
 
             await writer.LinkAsync(at, run.Count << _geometry.ClusterBits, run.First << _geometry.ClusterBits, isReserved: true);
             at += run.Count << _geometry.ClusterBits;
+        }
+    }
+
+    // Where the cluster of the old end was stored no further than it was written.
+    private async IoTask ExtendFileAsync(Mapping mapping, Preallocation preallocation)
+    {
+        long end = _geometry.AlignUp(mapping.HostOffset + mapping.Length);
+        bool isShort = mapping.HasHost && image.File.Length < end && !_geometry.HasDataFile && (image.File.Node.Features & BlockFeatures.Resize) != 0;
+        if (isShort)
+        {
+            await image.File.Node.ResizeAsync(end, preallocation == Preallocation.Metadata ? Preallocation.Off : preallocation);
         }
     }
 

@@ -17,6 +17,12 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
     /// <summary>The end of what is named behind the end of the file; 0 for nothing.</summary>
     internal long MissingEnd { get; private set; }
 
+    /// <summary>True when the caller will give up space that lies where none can.</summary>
+    internal bool RepairsEntries { get; init; }
+
+    /// <summary>Where in the file the entries lie that name such space.</summary>
+    internal List<long> Misplaced { get; } = [];
+
     /// <summary>Counts all but refcount table and blocks.</summary>
     internal async IoTask CountAsync()
     {
@@ -117,10 +123,35 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
         for (int i = 0; i < bytes.Length; i += 1 << _geometry.L2EntryBits)
         {
             ulong entry = BinaryPrimitives.ReadUInt64BigEndian(bytes[i..]);
-            if (entry != 0)
+            if (entry != 0 && _geometry.InCluster((long)(entry & OffsetMask)) != 0 && (entry & CompressedFlag) == 0 && !IsData(bytes, i))
+            {
+                NoteMisplacedSpace(entry, offset + i);
+            }
+            else if (entry != 0)
             {
                 CountEntry(entry, isActive);
             }
+        }
+    }
+
+    private bool IsData(ReadOnlySpan<byte> table, int at)
+        => _geometry.IsExtended
+            ? (uint)BinaryPrimitives.ReadUInt64BigEndian(table[(at + 8)..]) != 0
+            : (BinaryPrimitives.ReadUInt64BigEndian(table[at..]) & ZeroFlag) == 0;
+
+    // Nothing is stored there, so nothing is lost by giving the place up.
+    private void NoteMisplacedSpace(ulong entry, long place)
+    {
+        string what = $"offset={entry & OffsetMask:x}: Preallocated cluster is not properly aligned; L2 entry corrupted.";
+        if (RepairsEntries)
+        {
+            result.CorruptionsFixed++;
+            report($"Repairing {what}");
+            Misplaced.Add(place);
+        }
+        else
+        {
+            Corrupt($"ERROR {what}");
         }
     }
 
@@ -160,7 +191,12 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
 
                 break;
             case ClusterKind.Corrupt:
-                Corrupt($"ERROR offset={host:x}: Cluster is not properly aligned; L2 entry corrupted.");
+                Corrupt($"ERROR offset={host:x}: Data cluster is not properly aligned; L2 entry corrupted.");
+                if (!_geometry.HasDataFile && (entry & CompressedFlag) == 0)
+                {
+                    Count(host, _geometry.ClusterLength);
+                }
+
                 break;
         }
     }
