@@ -6,7 +6,7 @@ _ingot_options() {
 
 _ingot() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    local image="amend bench check commit compare convert create dd info map measure rebase resize snapshot"
+    local image="amend bench bitmap check commit compare convert create dd info map measure rebase resize snapshot"
     local top="serve img io nbd storage-daemon info create convert check map resize compare measure"
     local tool=("${COMP_WORDS[0]}") first=1
     case $(basename -- "${COMP_WORDS[0]}") in

@@ -1,7 +1,7 @@
 # fish completion for ingot. Options come from the commands' own --help, so that they are always the right ones.
 
 set -l top serve img io nbd storage-daemon info create convert check map resize compare measure
-set -l image amend bench check commit compare convert create dd info map measure rebase resize snapshot
+set -l image amend bench bitmap check commit compare convert create dd info map measure rebase resize snapshot
 
 function __ingot_options
     set -l words (commandline -opc)

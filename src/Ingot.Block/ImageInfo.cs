@@ -30,11 +30,22 @@ public sealed record ImageInfo
     /// <summary>True when the format compresses.</summary>
     public bool IsCompressed { get; init; }
 
-    /// <summary>Format-specific facts, as ordered pairs of a name in QAPI's spelling and a string, number or bool.</summary>
+    /// <summary>Format-specific facts, as ordered pairs of a name in QAPI's spelling and a string, number, bool or list of <see cref="DirtyBitmapInfo"/>.</summary>
     public IReadOnlyList<(string Key, object Value)>? Specific { get; init; }
 
     /// <summary>Internal snapshots.</summary>
     public IReadOnlyList<SnapshotInfo> Snapshots { get; init; } = [];
+}
+
+/// <summary>One dirty bitmap that an image keeps.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Granularity">Bytes that a bit stands for.</param>
+/// <param name="IsInUse">True when it is not up to date in the file.</param>
+/// <param name="IsAuto">True when it records changes.</param>
+public sealed record DirtyBitmapInfo(string Name, long Granularity, bool IsInUse, bool IsAuto)
+{
+    /// <summary>The flags in QAPI's spelling.</summary>
+    public IEnumerable<string> Flags => ((string[])[IsInUse ? "in-use" : "", IsAuto ? "auto" : ""]).Where(f => f.Length > 0);
 }
 
 /// <summary>One internal snapshot.</summary>

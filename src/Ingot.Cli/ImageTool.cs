@@ -10,6 +10,7 @@ internal static class ImageTool
     [
         AmendCommand.Command,
         BenchCommand.Command,
+        BitmapCommand.Command,
         CheckCommand.Command,
         CommitCommand.Command,
         CompareCommand.Command,

@@ -81,11 +81,40 @@ internal static class InfoJson
         json.BeginObject();
         foreach ((string key, object value) in specific)
         {
+            if (value is IReadOnlyList<DirtyBitmapInfo> bitmaps)
+            {
+                json.Name(key);
+                PrintBitmaps(json, bitmaps);
+                continue;
+            }
+
             json.Member(key, value);
         }
 
         json.EndObject();
         json.EndObject();
+    }
+
+    private static void PrintBitmaps(JsonPrinter json, IReadOnlyList<DirtyBitmapInfo> bitmaps)
+    {
+        json.BeginArray();
+        foreach (DirtyBitmapInfo bitmap in bitmaps)
+        {
+            json.BeginObject();
+            json.Name("flags");
+            json.BeginArray();
+            foreach (string flag in bitmap.Flags)
+            {
+                json.Value(flag);
+            }
+
+            json.EndArray();
+            json.Member("name", bitmap.Name);
+            json.Member("granularity", bitmap.Granularity);
+            json.EndObject();
+        }
+
+        json.EndArray();
     }
 
     private static void Optional(JsonPrinter json, string name, object? value)

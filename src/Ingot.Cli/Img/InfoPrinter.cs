@@ -78,8 +78,32 @@ internal static class InfoPrinter
         o.WriteLine($"{indent}Format specific information:");
         foreach ((string key, object value) in specific)
         {
+            if (value is IReadOnlyList<DirtyBitmapInfo> bitmaps)
+            {
+                PrintBitmaps(o, bitmaps, indent);
+                continue;
+            }
+
             string text = value is bool b ? (b ? "true" : "false") : Convert.ToString(value, CultureInfo.InvariantCulture)!;
             o.WriteLine($"{indent}    {key.Replace('-', ' ')}: {text}");
+        }
+    }
+
+    private static void PrintBitmaps(TextWriter o, IReadOnlyList<DirtyBitmapInfo> bitmaps, string indent)
+    {
+        o.WriteLine($"{indent}    bitmaps:");
+        for (int i = 0; i < bitmaps.Count; i++)
+        {
+            o.WriteLine($"{indent}        [{i}]:");
+            o.WriteLine($"{indent}            flags:");
+            int number = 0;
+            foreach (string flag in bitmaps[i].Flags)
+            {
+                o.WriteLine($"{indent}                [{number++}]: {flag}");
+            }
+
+            o.WriteLine($"{indent}            name: {bitmaps[i].Name}");
+            o.WriteLine($"{indent}            granularity: {bitmaps[i].Granularity}");
         }
     }
 

@@ -9,6 +9,7 @@ namespace Ingot.Cli;
 internal static class MeasureCommand
 {
     private const int Sector = 512;
+    private const long DefaultCluster = 64 << 10;
 
     public static Command Command { get; } = new(
         "measure",
@@ -37,10 +38,10 @@ internal static class MeasureCommand
             throw new OptionException($"Block driver '{driver.Name}' does not support size measurement");
         }
 
-        (Qcow2Size result, bool hasBitmaps) = size is { } bytes
-            ? (driver.Name == "raw" ? Raw(bytes) : Qcow2Measure.ForSize(bytes, options), false)
+        (Qcow2Size result, long? bitmaps) = size is { } bytes
+            ? (driver.Name == "raw" ? Raw(bytes) : Qcow2Measure.ForSize(bytes, options), null)
             : await MeasureSourceAsync(context, arguments, driver, options);
-        Print(context, result, hasBitmaps, isJson);
+        Print(context, result, bitmaps, isJson);
         return 0;
     }
 
@@ -83,7 +84,7 @@ internal static class MeasureCommand
         return options;
     }
 
-    private static async IoTask<(Qcow2Size Size, bool HasBitmaps)> MeasureSourceAsync(CommandContext context, Arguments arguments, BlockDriver driver, OptionSet options)
+    private static async IoTask<(Qcow2Size Size, long? Bitmaps)> MeasureSourceAsync(CommandContext context, Arguments arguments, BlockDriver driver, OptionSet options)
     {
         var snapshot = SnapshotChoice.Parse(context, arguments.Last("snapshot"));
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], OpenFlags.Sequential);
@@ -97,13 +98,15 @@ internal static class MeasureCommand
             long length = (node.Length + Sector - 1) / Sector * Sector;
             if (driver.Name == "raw")
             {
-                return (Raw(length), false);
+                return (Raw(length), null);
             }
 
-            // Both ends must be able to hold bitmaps for their size to be shown; there are none yet.
+            // Both ends must be able to hold bitmaps for their size to be shown.
             ImageInfo info = await node.GetInfoAsync();
             bool hasBitmaps = node.DriverName == "qcow2" && options.Peek("compat") is not ("0.10" or "v2") && info.Specific?.Any(s => s is ("compat", "1.1")) == true;
-            return (await Qcow2Measure.ForSourceAsync(length, (offset, count) => ExtentAtAsync(node, offset, count), options), hasBitmaps);
+            long cluster = options.Peek("cluster_size") is string text && SizeText.TryParse(text, out long given) ? given : DefaultCluster;
+            long? bitmaps = hasBitmaps && node is Qcow2Node image ? await image.MeasureBitmapsAsync(cluster) : null;
+            return (await Qcow2Measure.ForSourceAsync(length, (offset, count) => ExtentAtAsync(node, offset, count), options), bitmaps);
         }
         finally
         {
@@ -122,15 +125,15 @@ internal static class MeasureCommand
         return new Qcow2Size(rounded, rounded);
     }
 
-    private static void Print(CommandContext context, Qcow2Size size, bool hasBitmaps, bool isJson)
+    private static void Print(CommandContext context, Qcow2Size size, long? bitmaps, bool isJson)
     {
         if (!isJson)
         {
             context.Out.WriteLine($"required size: {size.Required}");
             context.Out.WriteLine($"fully allocated size: {size.FullyAllocated}");
-            if (hasBitmaps)
+            if (bitmaps is not null)
             {
-                context.Out.WriteLine("bitmaps size: 0");
+                context.Out.WriteLine($"bitmaps size: {bitmaps}");
             }
 
             return;
@@ -138,9 +141,9 @@ internal static class MeasureCommand
 
         var json = new JsonPrinter(context.Out);
         json.BeginObject();
-        if (hasBitmaps)
+        if (bitmaps is { } bytes)
         {
-            json.Member("bitmaps", 0);
+            json.Member("bitmaps", bytes);
         }
 
         json.Member("required", size.Required);

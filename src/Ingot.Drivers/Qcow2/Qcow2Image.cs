@@ -23,6 +23,7 @@ internal sealed class Qcow2Image
         Flags = flags;
         Snapshots = snapshots;
         _options = options;
+        Bitmaps = new Qcow2Bitmaps(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
@@ -60,6 +61,8 @@ internal sealed class Qcow2Image
     internal MetadataWriter Tables { get; }
 
     internal SnapshotTable Snapshots { get; set; }
+
+    internal Qcow2Bitmaps Bitmaps { get; }
 
     /// <summary>True while counts and flags are between two states; an image that is closed so is repaired when it is opened next.</summary>
     internal bool IsBetweenStates { get; set; }
@@ -258,6 +261,8 @@ internal sealed class Qcow2Image
             {
                 await Data.FlushAsync();
                 await Tables.WriteAllAsync();
+                await Bitmaps.StoreAsync();
+                await Tables.WriteAllAsync();
                 await File.FlushAsync();
                 await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~(IsBetweenStates ? 0 : IncompatibleFeatures.Dirty), Header.Current.Compatible, Header.Current.Autoclear);
             }
@@ -349,9 +354,10 @@ internal sealed class Qcow2Image
             return;
         }
 
-        // Nothing that autoclear bits vouch for (bitmaps) is kept up to date here. Without barriers counts are only safe under the dirty bit.
+        // Of what autoclear bits vouch for, bitmaps are kept up to date and raw data files stay true. Without barriers counts are only safe under the dirty bit.
         IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsMarkedDirty ? IncompatibleFeatures.Dirty : 0);
-        await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, Header.Current.Autoclear & AutoclearRawDataFile);
+        await Bitmaps.BeginAsync();
+        await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, Header.Current.Autoclear & (AutoclearRawDataFile | (Header.Current.HasBitmaps ? AutoclearBitmaps : 0)));
         IsModified = true;
     }
 

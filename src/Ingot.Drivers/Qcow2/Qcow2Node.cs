@@ -117,6 +117,43 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     /// <param name="name">Its name; of several the first one goes.</param>
     public IoTask DeleteSnapshotAsync(string name) => new Qcow2Snapshots(_image).DeleteAsync(name);
 
+    /// <summary>Adds a persistent dirty bitmap that records changes from now on.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="granularity">Bytes that a bit stands for; null for the size of a cluster, at least 4 KiB.</param>
+    public IoTask AddBitmapAsync(string name, long? granularity = null) => _image.Bitmaps.AddAsync(name, granularity);
+
+    /// <summary>Removes a persistent dirty bitmap, also one that can't be used.</summary>
+    /// <param name="name">Its name.</param>
+    public IoTask RemoveBitmapAsync(string name) => _image.Bitmaps.RemoveAsync(name);
+
+    /// <summary>Makes a persistent dirty bitmap clean.</summary>
+    /// <param name="name">Its name.</param>
+    public IoTask ClearBitmapAsync(string name) => _image.Bitmaps.ChangeAsync(name, content => content.Clear());
+
+    /// <summary>Adds what is dirty in a bitmap of a disk of the same size.</summary>
+    /// <param name="name">The bitmap that is changed.</param>
+    /// <param name="source">What is added.</param>
+    public IoTask MergeBitmapAsync(string name, DirtyBitmap source) => _image.Bitmaps.ChangeAsync(name, content => content.Merge(source));
+
+    /// <summary>Makes a persistent dirty bitmap record changes, or stop doing so.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="isEnabled">True to record.</param>
+    public IoTask EnableBitmapAsync(string name, bool isEnabled) => _image.Bitmaps.ChangeAsync(name, null, isEnabled);
+
+    /// <summary>The content of a persistent dirty bitmap.</summary>
+    /// <param name="name">Its name.</param>
+    /// <returns>The content; the caller only reads it.</returns>
+    public async IoTask<DirtyBitmap> GetBitmapAsync(string name) => (await _image.Bitmaps.FindAsync(name)).Content!;
+
+    /// <summary>Bytes that the bitmaps which can be used would take in another image.</summary>
+    /// <param name="cluster">Its cluster size.</param>
+    /// <returns>The size.</returns>
+    public async IoTask<long> MeasureBitmapsAsync(long cluster)
+    {
+        await _image.Bitmaps.ReadAsync();
+        return _image.Bitmaps.Measure(cluster);
+    }
+
     /// <inheritdoc/>
     public override IoTask EmptyAsync() => Qcow2Rewrite.EmptyAsync(_image);
 
@@ -130,6 +167,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     public override async IoTask<ImageInfo> GetInfoAsync()
     {
         Qcow2Header header = _image.Header.Current;
+        await _image.Bitmaps.ReadAsync();
         ImageInfo file = await _image.File.Node.GetInfoAsync();
         return new ImageInfo
         {
@@ -140,7 +178,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.FileName) : null,
             BackingFormat = header.BackingFormat,
             IsDirty = header.IsDirty && !_image.IsModified,
-            Specific = [.. DescribeFormat(header)],
+            Specific = [.. DescribeFormat(header, _image.Bitmaps.Describe())],
             Snapshots = [.. _image.Snapshots.Snapshots.Select(s => s.Info)],
         };
     }
@@ -164,19 +202,24 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             && !(_image.PublishesMetadata && _image.Tables.IsMapUnpublished);
         return isPlain && _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.IsWritableInPlace && mapping.Length == data.Length
             && _image.IsDataRange(mapping.HostOffset, mapping.Length)
-            ? _image.Data.WriteDataAsync(mapping.HostOffset, data, flags)
+            ? WriteInPlace(offset, mapping, data, flags)
             : data.Length == 0 ? IoTask.Completed : WriteSlowAsync(offset, data, flags);
     }
 
     /// <inheritdoc/>
     protected override async IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags)
     {
+        if (MustRecord)
+        {
+            await RecordAsync(offset, length);
+        }
+
         await _eraser.WriteZeroesAsync(offset, length, flags);
         await FinishAsync((flags & ZeroFlags.Fua) != 0 || _writeThrough);
     }
 
     /// <inheritdoc/>
-    protected override IoTask DiscardCore(long offset, long length) => _eraser.DiscardAsync(offset, length);
+    protected override IoTask DiscardCore(long offset, long length) => MustRecord ? DiscardRecordedAsync(offset, length) : _eraser.DiscardAsync(offset, length);
 
     /// <inheritdoc/>
     protected override IoTask FlushCore() => _image.FlushAsync();
@@ -220,7 +263,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     protected override IoTask ResizeCore(long length, Preallocation preallocation) => new Qcow2Resize(_image, _writer, _eraser).RunAsync(length, preallocation);
 
     // In the order in which qemu-img prints.
-    private static IEnumerable<(string Key, object Value)> DescribeFormat(Qcow2Header header)
+    private static IEnumerable<(string Key, object Value)> DescribeFormat(Qcow2Header header, IReadOnlyList<DirtyBitmapInfo> bitmaps)
     {
         bool isNew = header.Version >= 3;
         yield return ("compat", isNew ? "1.1" : "0.10");
@@ -228,6 +271,11 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         if (isNew)
         {
             yield return ("lazy-refcounts", header.LazyRefcounts);
+        }
+
+        if (bitmaps.Count > 0)
+        {
+            yield return ("bitmaps", bitmaps);
         }
 
         yield return ("refcount-bits", 1L << header.RefcountOrder);
@@ -267,8 +315,34 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         return found;
     }
 
+    private IoTask WriteInPlace(long offset, Mapping mapping, IoVector data, WriteFlags flags)
+    {
+        _image.Bitmaps.Mark(offset, data.Length);
+        return _image.Data.WriteDataAsync(mapping.HostOffset, data, flags);
+    }
+
+    private bool MustRecord => _image.Bitmaps.IsRecording || (!_image.IsModified && _image.Header.Current.HasBitmaps);
+
+    // Also what fails half-way may have changed something.
+    private async IoTask RecordAsync(long offset, long length)
+    {
+        await _image.BeginChangeAsync();
+        _image.Bitmaps.Mark(offset, length);
+    }
+
+    private async IoTask DiscardRecordedAsync(long offset, long length)
+    {
+        await RecordAsync(offset, length);
+        await _eraser.DiscardAsync(offset, length);
+    }
+
     private async IoTask WriteSlowAsync(long offset, IoVector data, WriteFlags flags)
     {
+        if (MustRecord)
+        {
+            await RecordAsync(offset, data.Length);
+        }
+
         if ((flags & WriteFlags.Compressed) != 0)
         {
             await _compressor.WriteAsync(offset, data);

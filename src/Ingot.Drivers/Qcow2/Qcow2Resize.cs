@@ -23,12 +23,8 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             throw new ErrnoException(Errno.ENOTSUP, "Can't resize a v2 image which has snapshots");
         }
 
-        if (header.HasBitmaps)
-        {
-            throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}': can't resize an image which has bitmaps");
-        }
-
         await image.BeginChangeAsync();
+        await image.Bitmaps.ResizeAsync(length);
         if (length < header.Size)
         {
             await ShrinkAsync(length, preallocation);

@@ -37,6 +37,7 @@ internal static class Qcow2Rewrite
     internal static async IoTask EmptyAsync(Qcow2Image image)
     {
         await image.BeginChangeAsync();
+        image.Bitmaps.Mark(0, image.Length);
         await image.Tables.WriteAllAsync();
         for (int index = 0; index < image.Map.L1.Count; index++)
         {

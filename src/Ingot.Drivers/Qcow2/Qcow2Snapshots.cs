@@ -100,6 +100,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
             saved[index] &= ~CopiedFlag;
         }
 
+        image.Bitmaps.Mark(0, image.Length);
         image.Tables.NeedBarrier();
         image.Map.L1 = saved.Moved(run.First << _geometry.ClusterBits, count);
         image.Header.ChangeMap(image.Map.L1.Offset, count, size);
