@@ -47,7 +47,7 @@ public class BitmapTests
 
             await Model.CheckAsync(node);
             await node.CloseAsync();
-            node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.None);
+            node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.Check);
             Assert.Equal(Save(model), Save(await node.GetBitmapAsync("b")));
             Assert.Equal(0, (await node.GetBitmapAsync("off")).CountDirty());
             await Model.CheckAsync(node);
