@@ -1,5 +1,7 @@
 using System.Text;
+using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Drivers.Crypto;
 using Ingot.Linux;
 
 namespace Ingot.Cli;
@@ -49,7 +51,28 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
         }
     }
 
-    public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message) };
+    /// <summary>What --object gave.</summary>
+    public SecretTable Secrets { get; } = new();
+
+    /// <summary>Makes the objects that --object describes.</summary>
+    /// <param name="definitions">Pairs, or JSON objects, in the order given.</param>
+    /// <exception cref="OptionException">One is of a kind that a tool without a guest has no use for, or wrong.</exception>
+    public void AddObjects(IEnumerable<string> definitions)
+    {
+        foreach (string definition in definitions)
+        {
+            OptionSet options = definition.StartsWith('{') ? JsonText.Parse(definition, "--object") : KeyValueText.Parse(definition, "qom-type");
+            string type = options.TakeRequired("qom-type");
+            if (type != "secret")
+            {
+                throw new OptionException($"Parameter 'qom-type' does not accept value '{type}'");
+            }
+
+            Secrets.Add(options);
+        }
+    }
+
+    public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message), Secrets = Secrets };
 
     private static StreamWriter Open(int fd, bool flush) => new(new DescriptorStream(fd), new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
 }

@@ -55,6 +55,11 @@ internal static class CommandRunner
     {
         try
         {
+            if (command.AllOptions.Contains(CommonOptions.Object))
+            {
+                context.AddObjects(arguments.All("object"));
+            }
+
             return await command.Run(context, arguments);
         }
         catch (UsageException e)

@@ -1,4 +1,5 @@
 using Ingot.Block;
+using Ingot.Drivers.Crypto;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -17,6 +18,9 @@ public sealed class BlockGraph
 
     /// <summary>Messages that an operator should see but that fail nothing: "format was not specified, probing".</summary>
     public Action<string>? Warn { get; set; }
+
+    /// <summary>Passwords and keys that options name.</summary>
+    public SecretTable Secrets { get; init; } = new();
 
     /// <summary>The full path of an image that is opened for writing when another one names it as its backing file; for commit.</summary>
     public string? WritableBacking { get; set; }

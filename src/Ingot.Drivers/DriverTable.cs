@@ -1,4 +1,5 @@
 using Ingot.Drivers.BlkDebug;
+using Ingot.Drivers.Crypto;
 using Ingot.Drivers.File;
 using Ingot.Drivers.Memory;
 using Ingot.Drivers.Null;
@@ -21,6 +22,7 @@ public static class DriverTable
         new NullDriver("null-aio"),
         new RawDriver(),
         new Qcow2Driver(),
+        new LuksDriver(),
         new VhostUserBlkDriver(),
         new BlkDebugDriver(),
     ];

@@ -33,6 +33,12 @@ internal sealed class StorageDaemon(CommandContext context)
     public void AddObject(OptionSet options)
     {
         string type = options.TakeRequired("qom-type");
+        if (type == "secret")
+        {
+            _graph.Secrets.Add(options);
+            return;
+        }
+
         string id = options.TakeRequired("id");
         if (type != "iothread")
         {

@@ -21,7 +21,7 @@ internal static class CommonOptions
 
     public static Option Output { get; } = Option.Value('\0', "output", "human|json", "specify output format name (default human)");
 
-    public static Option Object { get; } = Option.Value('\0', "object", "OBJDEF", "user-creatable object (none are known yet)");
+    public static Option Object { get; } = Option.Value('\0', "object", "OBJDEF", "an object that options name: secret,id=ID,data=TEXT or file=FILE\n[,format=base64][,keyid=ID,iv=BASE64]");
 
     /// <summary>Whether --output asks for JSON.</summary>
     /// <param name="arguments">The command line.</param>
@@ -32,14 +32,4 @@ internal static class CommonOptions
         "json" => true,
         var other => throw new UsageException($"--output expects 'human' or 'json' not '{other}'"),
     };
-
-    /// <summary>Refuses --object: no driver here needs one yet.</summary>
-    /// <param name="arguments">The command line.</param>
-    public static void RefuseObjects(Arguments arguments)
-    {
-        if (arguments.Last("object") is { } definition)
-        {
-            throw new UsageException($"Object type '{definition.Split(',')[0]}' is not supported") { HasHint = false };
-        }
-    }
 }

@@ -27,7 +27,6 @@ internal static class ConvertCommand
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {
-        CommonOptions.RefuseObjects(arguments);
         string targetFormat = arguments.Last("target-format") ?? "raw";
         if (CreateOptionText.AsksForHelp(arguments.All("target-options")))
         {

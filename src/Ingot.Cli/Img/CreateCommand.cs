@@ -31,7 +31,6 @@ internal static class CreateCommand
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {
-        CommonOptions.RefuseObjects(arguments);
         string format = arguments.Last("format") ?? "raw";
         IReadOnlyList<string> operands = arguments.Operands;
         if (CreateOptionText.AsksForHelp(arguments.All("options")))

@@ -29,7 +29,6 @@ internal static class ImageOpener
     /// <param name="format">The option that gives the format.</param>
     public static void CheckCommonOptions(Arguments arguments, string format)
     {
-        CommonOptions.RefuseObjects(arguments);
         if (arguments.Has("image-opts") && arguments.Has(format))
         {
             throw new UsageException("--image-opts and --format are mutually exclusive") { HasHint = false };

@@ -1,0 +1,111 @@
+using System.Security.Cryptography;
+using System.Text;
+using Ingot.Block;
+
+namespace Ingot.Drivers.Crypto;
+
+/// <summary>The passwords and keys of a process by their ids: what `--object secret` makes and options such as key-secret name.</summary>
+public sealed class SecretTable
+{
+    private const int MaxFileLength = 1 << 20;
+    private const int MasterKeyLength = 32;
+
+    private readonly Dictionary<string, byte[]> _secrets = new(StringComparer.Ordinal);
+
+    /// <summary>Adds the secret that options describe: id, data or file, format, keyid and iv.</summary>
+    /// <param name="options">The options without "qom-type"; all are taken.</param>
+    /// <exception cref="OptionException">An option is missing or wrong.</exception>
+    public void Add(OptionSet options)
+    {
+        string id = options.TakeRequired("id");
+        byte[] secret = Load(id, options);
+        options.RefuseRest("object 'secret'");
+        if (!_secrets.TryAdd(id, secret))
+        {
+            throw new OptionException($"attempt to add duplicate property '{id}' to object (type 'container')");
+        }
+    }
+
+    /// <summary>Finds a secret.</summary>
+    /// <param name="id">Its id.</param>
+    /// <returns>Its bytes.</returns>
+    /// <exception cref="OptionException">There is none.</exception>
+    public ReadOnlySpan<byte> Get(string id) => _secrets.TryGetValue(id, out byte[]? secret) ? secret : throw new OptionException($"No secret with id '{id}'");
+
+    private byte[] Load(string id, OptionSet options)
+    {
+        string? data = options.TakeString("data");
+        string? file = options.TakeString("file");
+        string format = options.TakeWord("format", "raw", "base64") ?? "raw";
+        string? keyId = options.TakeString("keyid");
+        string? iv = options.TakeString("iv");
+        byte[] bytes = (data, file) switch
+        {
+            (null, null) => throw new OptionException("Either 'file' or 'data' must be provided"),
+            (not null, not null) => throw new OptionException("'file' and 'data' are mutually exclusive"),
+            (not null, null) => Encoding.UTF8.GetBytes(data),
+            _ => ReadFile(file!),
+        };
+        if (keyId is not null)
+        {
+            return Decrypt(id, FromBase64(bytes), keyId, iv);
+        }
+
+        if (iv is not null)
+        {
+            throw new OptionException("IV should not be set if not encrypting the secret");
+        }
+
+        return format == "base64" ? FromBase64(bytes) : bytes;
+    }
+
+    private byte[] Decrypt(string id, byte[] encrypted, string keyId, string? iv)
+    {
+        ReadOnlySpan<byte> key = Get(keyId);
+        if (key.Length != MasterKeyLength)
+        {
+            throw new OptionException($"Key should be {MasterKeyLength} bytes in length");
+        }
+
+        byte[] vector = FromBase64(Encoding.UTF8.GetBytes(iv ?? throw new OptionException("IV is required to decrypt secret")));
+        if (vector.Length != 16)
+        {
+            throw new OptionException($"IV should be 16 bytes in length not {vector.Length}");
+        }
+
+        using var aes = Aes.Create();
+        aes.SetKey(key);
+        try
+        {
+            return aes.DecryptCbc(encrypted, vector);
+        }
+        catch (CryptographicException e)
+        {
+            throw new OptionException($"Secret '{id}' can't be decrypted with the key of '{keyId}': {e.Message}");
+        }
+    }
+
+    private static byte[] ReadFile(string file)
+    {
+        try
+        {
+            return new FileInfo(file).Length <= MaxFileLength ? System.IO.File.ReadAllBytes(file) : throw new OptionException($"Unable to read {file}: larger than {MaxFileLength} bytes");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new OptionException($"Unable to read {file}: Failed to open file “{file}”: {(e is UnauthorizedAccessException ? "Permission denied" : "No such file or directory")}");
+        }
+    }
+
+    private static byte[] FromBase64(byte[] text)
+    {
+        try
+        {
+            return Convert.FromBase64String(Encoding.ASCII.GetString(text));
+        }
+        catch (FormatException)
+        {
+            throw new OptionException("Base64 data contains invalid characters");
+        }
+    }
+}
