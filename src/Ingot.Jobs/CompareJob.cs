@@ -46,6 +46,9 @@ public sealed class CompareJob(BlockNode first, BlockNode second, bool isStrict)
     /// <summary>Called once when the images have different sizes and that alone makes no difference.</summary>
     public Action? LengthWarning { get; set; }
 
+    /// <summary>What messages call an image.</summary>
+    public Func<BlockNode, string> NameOf { get; set; } = node => node.FileName;
+
     /// <summary>Called with the bytes compared so far.</summary>
     public Action<long>? Progress { get; set; }
 
@@ -136,7 +139,7 @@ public sealed class CompareJob(BlockNode first, BlockNode second, bool isStrict)
         return buffer.Span[..length];
     }
 
-    private static async IoTask ReadAsync(BlockNode node, long offset, IoVector data)
+    private async IoTask ReadAsync(BlockNode node, long offset, IoVector data)
     {
         long stored = Math.Clamp(node.Length - offset, 0, data.Length);
         data.Slice(stored).Clear();
@@ -146,15 +149,15 @@ public sealed class CompareJob(BlockNode first, BlockNode second, bool isStrict)
         }
         catch (ErrnoException e)
         {
-            throw ErrnoException.For(e.Errno, $"Error while reading offset {offset} of {node.FileName}");
+            throw ErrnoException.For(e.Errno, $"Error while reading offset {offset} of {NameOf(node)}");
         }
     }
 
-    private static void ThrowIfFailed(Errno status, BlockNode node, long offset)
+    private void ThrowIfFailed(Errno status, BlockNode node, long offset)
     {
         if (status != Errno.None)
         {
-            throw ErrnoException.For(status, $"Error while reading offset {offset} of {node.FileName}");
+            throw ErrnoException.For(status, $"Error while reading offset {offset} of {NameOf(node)}");
         }
     }
 

@@ -70,6 +70,9 @@ public static class JsonText
         {
             switch (ToValue(member.Value))
             {
+                case null when member.Name == "backing" || member.Name.EndsWith(".backing", StringComparison.Ordinal):
+                    set.Set(member.Name, ""); // none, whatever the image says
+                    break;
                 case null:
                     break;
                 case OptionSet nested:

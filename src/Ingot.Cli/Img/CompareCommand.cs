@@ -2,12 +2,15 @@ using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
 using Ingot.Jobs;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
 /// <summary>img compare: whether two images read the same.</summary>
 internal static class CompareCommand
 {
+    private const int ReadErrorStatus = 4;
+
     public static Command Command { get; } = new(
         "compare",
         "Check if two images have the same contents",
@@ -70,10 +73,25 @@ internal static class CompareCommand
 
     private static async IoTask<int> CompareAsync(CommandContext context, Arguments arguments, BlockNode first, BlockNode second)
     {
-        var job = new CompareJob(first, second, arguments.Has("strict")) { LengthWarning = () => context.Print("Warning: Image size mismatch!") };
+        var job = new CompareJob(first, second, arguments.Has("strict"))
+        {
+            NameOf = node => arguments.Operands[node == first ? 0 : 1],
+            LengthWarning = () => context.Print("Warning: Image size mismatch!"),
+        };
         var progress = ProgressMeter.Start(context, arguments.Has("progress"), job.Length);
         job.Progress = progress.Report;
-        CompareResult result = await job.RunAsync();
+        CompareResult result;
+        try
+        {
+            result = await job.RunAsync();
+        }
+        catch (ErrnoException e)
+        {
+            context.Out.Flush();
+            context.Report(e.Message);
+            return ReadErrorStatus;
+        }
+
         switch (result.Outcome)
         {
             case CompareOutcome.LengthDiffers:

@@ -172,7 +172,9 @@ internal sealed record IoImage(string? Name, OptionSet Options, string? Format, 
             OptionSet options = Options.Clone();
             if (Name?.StartsWith("json:", StringComparison.Ordinal) == true)
             {
-                options.Merge(JsonText.Parse(Name[5..], $"File name '{Name}'"));
+                // What is given beside a name goes before what the name says.
+                options = JsonText.Parse(Name[5..], $"File name '{Name}'");
+                options.Merge(Options);
             }
             else if (Name is not null)
             {

@@ -64,6 +64,11 @@ internal static class IoTool
             throw new UsageException("Expecting one image file name");
         }
 
+        if (arguments.Last("aio") is { } aio && aio is not ("threads" or "native" or "io_uring"))
+        {
+            throw new UsageException($"Invalid aio option: {aio}") { HasHint = false };
+        }
+
         var session = new IoSession(context) { Misaligns = arguments.Has("misalign") };
         try
         {
@@ -82,6 +87,11 @@ internal static class IoTool
 
     private static IoImage ImageOf(Arguments arguments, string name)
     {
+        if (arguments.Has("image-opts") && arguments.Has("format"))
+        {
+            throw new UsageException("--image-opts and -f are mutually exclusive") { HasHint = false };
+        }
+
         ImageOpener.CheckCommonOptions(arguments, "format");
         if (arguments.Has("copy-on-read"))
         {

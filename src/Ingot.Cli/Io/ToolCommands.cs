@@ -103,12 +103,25 @@ internal static class ToolCommands
                 throw new OptionException("Cannot set both -c and the cache options");
             }
 
+            RefuseFixed(more);
             options.Merge(more);
         }
 
         OpenFlags flags = words.Has('c') ? (image.Flags & ~cache) | ImageOpener.CacheFlags(words.Last('c'), "writeback", "cache") : image.Flags;
         flags = words.Has('r') ? flags & ~OpenFlags.ReadWrite : words.Has('w') ? flags | OpenFlags.ReadWrite : flags;
         return image with { Options = options, Flags = flags };
+    }
+
+    // Another driver or file would be another image.
+    private static void RefuseFixed(OptionSet options)
+    {
+        foreach (string name in (string[])["driver", "filename"])
+        {
+            if (options.Has(name) || (options.Peek("file") is null && options.Clone().TakeSet("file").Has(name)))
+            {
+                throw new OptionException($"Cannot change the option '{name}'");
+            }
+        }
     }
 
     private static IoTask<bool> BreakAsync(IoSession session, IoWords words)

@@ -77,6 +77,16 @@ public sealed class IoToolTests : IDisposable
     }
 
     [Fact]
+    public void Options_go_before_those_of_a_json_name()
+        => Assert.Equal("1 MiB\n", Run("close", $"open -o driver=raw json:{{'driver':'qcow2','file.filename':'{_image}'}}", "length").Out);
+
+    [Theory]
+    [InlineData("driver=qcow2", "driver")]
+    [InlineData("file.filename=other", "filename")]
+    public void Reopening_does_not_change_the_image(string option, string name)
+        => Assert.Equal(new CliResult(1, "1 MiB\n", $"qemu-io: Cannot change the option '{name}'\n"), Run($"reopen -o {option}", "length"));
+
+    [Fact]
     public void Json_name_and_options_are_taken_together()
         => Assert.Equal("1 MiB\n", Run("close", $"open -o driver=raw json:{{'file.filename':'{_image}'}}", "length").Out);
 

@@ -68,6 +68,16 @@ public sealed class BlkDebugTests : IDisposable
         Assert.Equal("Could not resume request: No such file or directory\nCould not set breakpoint: Invalid argument\n", result.Out);
     }
 
+    [Fact]
+    public void Comparison_names_the_image_that_could_not_be_read()
+    {
+        File.WriteAllText(_config, "[inject-error]\nevent = \"none\"\niotype = \"read\"\nonce = \"off\"\n");
+        string name = $"blkdebug:{_config}:{_image}";
+        CliRunner.Run("qemu-io", ["-f", "raw", "-c", "write -q 0 4k", _image]);
+        CliResult result = CliRunner.Run("qemu-img", ["compare", "-f", "raw", "-F", "raw", _image, name]);
+        Assert.Equal(new CliResult(4, "", $"qemu-img: Error while reading offset 0 of {name}: Input/output error\n"), result);
+    }
+
     [Theory]
     [InlineData("align=3", "Cannot meet constraints with align 3")]
     [InlineData("inject-error.0.event=foo", "Invalid event name \"foo\"")]
