@@ -279,9 +279,18 @@ public sealed class BlockGraph
         return Probe(head.Span);
     }
 
+    // Names that begin with anything but a letter are those that nodes without one get.
+    private static bool IsNodeName(string name)
+        => name.Length > 0 && char.IsAsciiLetter(name[0]) && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or '_');
+
     private async IoTask<BlockNode> OpenNodeAsync(BlockDriver driver, OptionSet options, OpenFlags flags, ChildNode? probedFile, IReadOnlyList<string> overlays)
     {
         string? nodeName = options.TakeString("node-name");
+        if (nodeName is not null && !IsNodeName(nodeName))
+        {
+            throw new OptionException($"Invalid node-name: '{nodeName}'");
+        }
+
         if (nodeName is not null && _named.ContainsKey(nodeName))
         {
             throw new OptionException($"Duplicate nodes with node-name='{nodeName}'");

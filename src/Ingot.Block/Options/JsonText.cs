@@ -22,7 +22,8 @@ public static class JsonText
         }
         catch (JsonException e)
         {
-            throw new OptionException($"{what}: invalid JSON at byte {e.BytePositionInLine}: {e.Message}");
+            // The exception's own text is left out of native binaries.
+            throw new OptionException($"{what}: invalid JSON in line {e.LineNumber + 1} at byte {e.BytePositionInLine + 1}");
         }
     }
 

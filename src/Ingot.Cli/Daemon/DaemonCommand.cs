@@ -1,5 +1,6 @@
 using Ingot.Block;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -69,26 +70,38 @@ internal static class DaemonCommand
         return 0;
     }
 
-    private static IoTask ActAsync(StorageDaemon daemon, string name, string value)
+    private static async IoTask ActAsync(StorageDaemon daemon, string name, string value)
+    {
+        try
+        {
+            await DispatchAsync(daemon, name, value);
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(e.Errno, $"--{name} {value}: {e.Message}", e);
+        }
+    }
+
+    private static IoTask DispatchAsync(StorageDaemon daemon, string name, string value)
     {
         switch (name)
         {
             case "blockdev":
-                return daemon.AddNodeAsync(Parse(value, "driver", "--blockdev"));
+                return daemon.AddNodeAsync(Parse(value, "driver"));
             case "export":
-                return daemon.AddExportAsync(Parse(value, "type", "--export"));
+                return daemon.AddExportAsync(Parse(value, "type"));
             case "object":
-                daemon.AddObject(Parse(value, "qom-type", "--object"));
+                daemon.AddObject(Parse(value, "qom-type"));
                 return IoTask.Completed;
             case "chardev" or "monitor" or "nbd-server":
-                throw new OptionException($"--{name} is not part of this version of ingot yet");
+                throw new OptionException("This option is not part of this version of ingot yet");
             default:
                 return IoTask.Completed;
         }
     }
 
-    private static OptionSet Parse(string text, string implicitName, string what)
-        => text.StartsWith('{') ? JsonText.Parse(text, what) : KeyValueText.Parse(text, implicitName);
+    private static OptionSet Parse(string text, string implicitName)
+        => text.StartsWith('{') ? JsonText.Parse(text, "Could not parse the JSON options") : KeyValueText.Parse(text, implicitName);
 
     private static async IoTask WaitAsync(CancellationToken stop)
     {
