@@ -85,9 +85,16 @@ internal static class ImageOpener
                 throw new OptionException($"Cannot find device='{name}' nor node-name='{name}'");
             }
 
-            return isOptions
+            BlockNode node = isOptions
                 ? await graph.OpenAsync(ParseOptions(name), flags)
                 : await graph.OpenFileAsync(name, format, flags);
+            if ((flags & OpenFlags.ReadWrite) != 0 && node.IsReadOnly)
+            {
+                await node.CloseAsync();
+                throw new ErrnoException(Errno.EPERM, "Block node is read-only");
+            }
+
+            return node;
         }
         catch (ErrnoException e)
         {
