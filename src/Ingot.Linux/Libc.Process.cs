@@ -5,7 +5,7 @@ namespace Ingot.Linux;
 public static partial class Libc
 {
 #pragma warning disable CS1591 // The manual page of the same name is the documentation.
-    public const int W_OK = 2, SIGINT = 2, SIGTERM = 15;
+    public const int W_OK = 2, SIGINT = 2, SIGUSR1 = 10, SIGTERM = 15;
     public const nint SIG_DFL = 0;
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
