@@ -128,6 +128,10 @@ public sealed class VhostUserBlkNode : BlockNode
     public override IoTask CloseAsync() => _connection.CloseAsync();
 
     /// <inheritdoc/>
+    protected override IoTask<Extent> GetExtentCore(long offset, long length)
+        => new(new Extent(offset, length, ExtentFlags.Data | ExtentFlags.Allocated | ExtentFlags.OffsetValid, offset, this));
+
+    /// <inheritdoc/>
     protected override IoTask ReadCore(long offset, IoVector data)
         => IsSimple(offset, data.Length) ? Rings.ReadAsync(Sector(offset), data) : ReadSlowAsync(offset, data);
 

@@ -28,6 +28,12 @@ public sealed class StorageDaemonTests
     });
 
     [Fact]
+    public void MapsItsBytesToThemselves() => Run(Size, async (node, _)
+        => Assert.Equal(
+            new Extent(4096, 8192, ExtentFlags.Data | ExtentFlags.Allocated | ExtentFlags.OffsetValid, 4096, node),
+            await node.GetExtentAsync(4096, 8192)));
+
+    [Fact]
     public void TransfersMoreThanARequestHolds() => Run(Size, async (node, daemon) =>
     {
         using var data = new IoBuffer(24 << 20);
