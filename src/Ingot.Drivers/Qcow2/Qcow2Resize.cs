@@ -126,7 +126,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             if (!_geometry.HasDataFile)
             {
                 await PrepareSpaceAsync(run, preallocation);
-            image.Tables.NeedBarrier();
+                image.Tables.NeedBarrier();
             }
 
             await writer.LinkAsync(at, run.Count << _geometry.ClusterBits, run.First << _geometry.ClusterBits, isReserved: true);
