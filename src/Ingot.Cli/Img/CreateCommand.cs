@@ -121,23 +121,25 @@ internal static class CreateCommand
             return format is null ? throw new OptionException("Backing file specified without backing format") : size;
         }
 
+        string detected;
         try
         {
-            if (format is null)
+            if (format is not null)
             {
-                string detected = await DetectAsync(graph, full);
-                throw new OptionException($"Backing file specified without backing format\nDetected format of {detected}.");
+                BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo);
+                size ??= (node.Length + Sector - 1) / Sector * Sector;
+                await node.CloseAsync();
+                return size;
             }
 
-            BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo);
-            size ??= (node.Length + Sector - 1) / Sector * Sector;
-            await node.CloseAsync();
-            return size;
+            detected = await DetectAsync(graph, full);
         }
-        catch (ErrnoException e) when (e is not OptionException)
+        catch (ErrnoException e)
         {
             throw new ErrnoException(e.Errno, $"{e.Message}\nCould not open backing image.", e);
         }
+
+        throw new OptionException($"Backing file specified without backing format\nDetected format of {detected}.");
     }
 
     private static async IoTask<string> DetectAsync(BlockGraph graph, string full)
