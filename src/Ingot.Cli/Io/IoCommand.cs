@@ -42,16 +42,13 @@ internal sealed record IoCommand(
 }
 
 /// <summary>The words of a command, its options taken out.</summary>
-/// <param name="verb">The name as typed.</param>
 /// <param name="arguments">Options under their letters, and operands.</param>
-internal sealed class IoWords(string verb, Arguments arguments)
+internal sealed class IoWords(Arguments arguments)
 {
-    public string Verb { get; } = verb;
-
     public IReadOnlyList<string> Operands => arguments.Operands;
 
     /// <summary>Parses words by getopt's letters: "bP:q" knows -b, -P with a value, and -q.</summary>
-    public static IoWords Parse(string verb, IReadOnlyList<string> words, string letters)
+    public static IoWords Parse(IReadOnlyList<string> words, string letters)
     {
         var options = new List<Option>();
         for (int i = 0; i < letters.Length; i++)
@@ -62,7 +59,7 @@ internal sealed class IoWords(string verb, Arguments arguments)
             }
         }
 
-        return new IoWords(verb, GetOpt.Parse(options, words));
+        return new IoWords(GetOpt.Parse(options, words));
     }
 
     public bool Has(char letter) => arguments.Has(letter.ToString());
@@ -97,6 +94,28 @@ internal sealed class IoWords(string verb, Arguments arguments)
             throw new IoCommandException($"{text} is not a valid pattern byte");
         }
     }
+
+    /// <summary>Shows the command's usage unless a condition holds.</summary>
+    public static void Require(bool condition)
+    {
+        if (!condition)
+        {
+            throw new IoUsageException();
+        }
+    }
+
+    /// <summary>Refuses the command when a condition holds.</summary>
+    public static void Refuse(bool condition, string message)
+    {
+        if (condition)
+        {
+            throw new IoCommandException(message);
+        }
+    }
+
+    /// <summary>Refuses a length, the second operand, that is too much for one request.</summary>
+    public void RequireLength(long length, string unless)
+        => Refuse(length > IoData.MaxLength, $"length cannot exceed {IoData.MaxLength}{unless}, given {Operands[1]}");
 
     private static long ParseNumber(string text)
         => SizeText.TryParse(text, out long value) ? value

@@ -78,6 +78,29 @@ internal sealed class IoSession(CommandContext context)
     /// <param name="request">Tells how it went itself; must not fail.</param>
     public void Detach(Func<IoTask> request) => DetachedAsync(request).Spawn();
 
+    /// <summary>Sends a request that may lie outside of the image.</summary>
+    /// <param name="offset">The first byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="request">The request.</param>
+    /// <returns>How it ended.</returns>
+    public async IoTask<Errno> TryAsync(long offset, long length, Func<BlockNode, IoTask> request)
+    {
+        if (offset > Node.Length || length > Node.Length - offset)
+        {
+            return Errno.EIO;
+        }
+
+        try
+        {
+            await request(Node);
+            return Errno.None;
+        }
+        catch (ErrnoException e)
+        {
+            return e.Errno;
+        }
+    }
+
     /// <summary>Tells an error that concerns the tool rather than a request.</summary>
     /// <param name="message">The message, without the program's name.</param>
     /// <returns>False.</returns>
@@ -106,7 +129,7 @@ internal sealed class IoSession(CommandContext context)
 
         try
         {
-            return await command.RunAsync(this, IoWords.Parse(words[0], words[1..], command.Letters));
+            return await command.RunAsync(this, IoWords.Parse(words[1..], command.Letters));
         }
         catch (IoCommandException e)
         {

@@ -23,11 +23,11 @@ internal static class SpaceCommands
     ];
 
     private static async IoTask<bool> FlushAsync(IoSession session, IoWords words)
-        => await TransferCommands.Try(session, 0, 0, node => node.FlushAsync()) == Errno.None;
+        => await session.TryAsync(0, 0, node => node.FlushAsync()) == Errno.None;
 
     private static async IoTask<bool> TruncateAsync(IoSession session, IoWords words)
     {
-        TransferCommands.Require(words.Operands.Count == 1);
+        IoWords.Require(words.Operands.Count == 1);
         if (!Enum.TryParse(words.Last('m') ?? "off", ignoreCase: true, out Preallocation preallocation))
         {
             return session.Report($"Invalid preallocation mode '{words.Last('m')}'");
@@ -64,7 +64,7 @@ internal static class SpaceCommands
     private static async IoTask<bool> DiscardAsync(IoSession session, IoWords words)
     {
         (long offset, long length) = ParseRange(words);
-        TransferCommands.RequireLength(length, words, "");
+        words.RequireLength(length, "");
         return await DiscardAsync(session, words, "discard", "discard", offset, length);
     }
 
@@ -78,7 +78,7 @@ internal static class SpaceCommands
     private static async IoTask<bool> DiscardAsync(IoSession session, IoWords words, string verb, string did, long offset, long length)
     {
         long started = Stopwatch.GetTimestamp();
-        Errno errno = await TransferCommands.Try(session, offset, length, node => node.DiscardAsync(offset, length));
+        Errno errno = await session.TryAsync(offset, length, node => node.DiscardAsync(offset, length));
         if (errno != Errno.None)
         {
             session.Context.Out.WriteLine($"{verb} failed: {ErrnoException.Text(errno)}");
@@ -132,7 +132,7 @@ internal static class SpaceCommands
 
     private static (long Offset, long Length) ParseRange(IoWords words)
     {
-        TransferCommands.Require(words.Operands.Count == 2);
+        IoWords.Require(words.Operands.Count == 2);
         return (words.Number(0), words.Number(1));
     }
 }

@@ -27,7 +27,7 @@ internal static class ToolCommands
 
     private static async IoTask<bool> OpenAsync(IoSession session, IoWords words)
     {
-        TransferCommands.Require(words.Operands.Count <= 1);
+        IoWords.Require(words.Operands.Count <= 1);
         if (session.IsOpen)
         {
             return session.Report("file open already, try 'help close'");
@@ -60,7 +60,7 @@ internal static class ToolCommands
 
     private static async IoTask<bool> ReopenAsync(IoSession session, IoWords words)
     {
-        TransferCommands.Require(words.Operands.Count == 0);
+        IoWords.Require(words.Operands.Count == 0);
         if (words.Has('r') && words.Has('w'))
         {
             return session.Report("Only one -r/-w option may be given");

@@ -48,9 +48,9 @@ internal static class TransferCommands
 
     private static async IoTask<bool> ReadAsync(IoSession session, IoWords words)
     {
-        Require(words.Operands.Count == 2 && (words.Has('P') || !(words.Has('l') || words.Has('s'))));
+        IoWords.Require(words.Operands.Count == 2 && (words.Has('P') || !(words.Has('l') || words.Has('s'))));
         (long offset, long length) = (words.Number(0), words.Number(1));
-        RequireLength(length, words, "");
+        words.RequireLength(length, "");
         long from = words.Number('s') ?? 0;
         long count = words.Number('l') ?? length - from;
         if (count < 0 || from + count > length)
@@ -90,7 +90,7 @@ internal static class TransferCommands
         long started = Stopwatch.GetTimestamp();
         Errno errno = words.Has('b')
             ? await session.Node.ReadVmStateAsync(offset, data.Vector).Status()
-            : await Try(session, offset, length, node => node.ReadAsync(offset, data.Vector));
+            : await session.TryAsync(offset, length, node => node.ReadAsync(offset, data.Vector));
         TimeSpan time = Stopwatch.GetElapsedTime(started);
         if (errno != Errno.None)
         {
@@ -115,12 +115,12 @@ internal static class TransferCommands
 
     private static async IoTask<bool> WriteAsync(IoSession session, IoWords words)
     {
-        Require(words.Operands.Count == 2);
+        IoWords.Require(words.Operands.Count == 2);
         RefuseTogether(words);
         (long offset, long length) = (words.Number(0), words.Number(1));
         if (!words.Has('n'))
         {
-            RequireLength(length, words, " without -n");
+            words.RequireLength(length, " without -n");
         }
 
         RequireSectors(words.Has('b') || words.Has('c'), offset, length);
@@ -141,10 +141,10 @@ internal static class TransferCommands
             return new IoTask<bool>(true);
         }
 
-        Refuse(words.Has('z') && words.Operands.Count != 2, "-z supports only a single length parameter");
-        Refuse(words.Has('u') && !words.Has('z'), "-u requires -z to be specified");
-        Refuse(words.Has('z') && words.Has('P'), "-z and -P cannot be specified at the same time");
-        Refuse(words.Has('z') && words.Has('r'), "cannot combine zero write with registered I/O buffer");
+        IoWords.Refuse(words.Has('z') && words.Operands.Count != 2, "-z supports only a single length parameter");
+        IoWords.Refuse(words.Has('u') && !words.Has('z'), "-u requires -z to be specified");
+        IoWords.Refuse(words.Has('z') && words.Has('P'), "-z and -P cannot be specified at the same time");
+        IoWords.Refuse(words.Has('z') && words.Has('r'), "cannot combine zero write with registered I/O buffer");
         words.Pattern();
         (long offset, long length) = words.Has('z') ? (words.Number(0), words.Number(1)) : ParseVector(words);
         session.Detach(async () => await WriteAsync(session, words, "aio_write", offset, length));
@@ -165,7 +165,7 @@ internal static class TransferCommands
         long started = Stopwatch.GetTimestamp();
         Errno errno = words.Has('b')
             ? await session.Node.WriteVmStateAsync(offset, data.Vector).Status()
-            : await Try(session, offset, length, node => isZero ? node.WriteZeroesAsync(offset, length, ZeroFlagsOf(words)) : node.WriteAsync(offset, data.Vector, flags));
+            : await session.TryAsync(offset, length, node => isZero ? node.WriteZeroesAsync(offset, length, ZeroFlagsOf(words)) : node.WriteAsync(offset, data.Vector, flags));
         TimeSpan time = Stopwatch.GetElapsedTime(started);
         if (errno != Errno.None)
         {
@@ -181,36 +181,6 @@ internal static class TransferCommands
         return true;
     }
 
-    /// <summary>Sends a request that may lie outside of the image.</summary>
-    internal static async IoTask<Errno> Try(IoSession session, long offset, long length, Func<BlockNode, IoTask> request)
-    {
-        if (offset > session.Node.Length || length > session.Node.Length - offset)
-        {
-            return Errno.EIO;
-        }
-
-        try
-        {
-            await request(session.Node);
-            return Errno.None;
-        }
-        catch (ErrnoException e)
-        {
-            return e.Errno;
-        }
-    }
-
-    internal static void Require(bool condition)
-    {
-        if (!condition)
-        {
-            throw new IoUsageException();
-        }
-    }
-
-    internal static void RequireLength(long length, IoWords words, string unless)
-        => Refuse(length > IoData.MaxLength, $"length cannot exceed {IoData.MaxLength}{unless}, given {words.Operands[1]}");
-
     private static async IoTask<bool> DrainAsync(IoSession session, IoWords words)
     {
         await session.DrainAsync();
@@ -219,13 +189,13 @@ internal static class TransferCommands
 
     private static (long Offset, long Length) ParseVector(IoWords words)
     {
-        Require(words.Operands.Count >= 2);
+        IoWords.Require(words.Operands.Count >= 2);
         long total = 0;
         for (int i = 1; i < words.Operands.Count; i++)
         {
             long length = words.Number(i);
-            Refuse(length > IoData.MaxLength, $"Argument '{words.Operands[i]}' exceeds maximum size {IoData.MaxLength}");
-            Refuse(total > IoData.MaxLength - length, $"The total number of bytes exceed the maximum size {IoData.MaxLength}");
+            IoWords.Refuse(length > IoData.MaxLength, $"Argument '{words.Operands[i]}' exceeds maximum size {IoData.MaxLength}");
+            IoWords.Refuse(total > IoData.MaxLength - length, $"The total number of bytes exceed the maximum size {IoData.MaxLength}");
             total += length;
         }
 
@@ -237,26 +207,18 @@ internal static class TransferCommands
 
     private static void RefuseTogether(IoWords words)
     {
-        Refuse(words.Has('b') && words.Has('z'), "-b and -z cannot be specified at the same time");
-        Refuse(words.Has('f') && (words.Has('b') || words.Has('c')), "-f and -b or -c cannot be specified at the same time");
-        Refuse(words.Has('n') && !words.Has('z'), "-n requires -z to be specified");
-        Refuse(words.Has('u') && !words.Has('z'), "-u requires -z to be specified");
+        IoWords.Refuse(words.Has('b') && words.Has('z'), "-b and -z cannot be specified at the same time");
+        IoWords.Refuse(words.Has('f') && (words.Has('b') || words.Has('c')), "-f and -b or -c cannot be specified at the same time");
+        IoWords.Refuse(words.Has('n') && !words.Has('z'), "-n requires -z to be specified");
+        IoWords.Refuse(words.Has('u') && !words.Has('z'), "-u requires -z to be specified");
         words.Pattern();
-        Refuse(new[] { 'z', 'P', 's' }.Count(words.Has) > 1, "Only one of -z, -P, and -s can be specified at the same time");
-        Refuse(words.Has('z') && words.Has('r'), "cannot combine zero write with registered I/O buffer");
+        IoWords.Refuse(new[] { 'z', 'P', 's' }.Count(words.Has) > 1, "Only one of -z, -P, and -s can be specified at the same time");
+        IoWords.Refuse(words.Has('z') && words.Has('r'), "cannot combine zero write with registered I/O buffer");
     }
 
     private static void RequireSectors(bool condition, long offset, long length)
     {
-        Refuse(condition && offset % Sector != 0, $"{offset} is not a sector-aligned value for 'offset'");
-        Refuse(condition && length % Sector != 0, $"{length} is not a sector-aligned value for 'count'");
-    }
-
-    private static void Refuse(bool condition, string message)
-    {
-        if (condition)
-        {
-            throw new IoCommandException(message);
-        }
+        IoWords.Refuse(condition && offset % Sector != 0, $"{offset} is not a sector-aligned value for 'offset'");
+        IoWords.Refuse(condition && length % Sector != 0, $"{length} is not a sector-aligned value for 'count'");
     }
 }
