@@ -15,6 +15,9 @@ public sealed record BlockLimits
     /// <summary>The size at which requests are served best; 0 when it does not matter. A format's cluster size.</summary>
     public int OptimalTransfer { get; init; }
 
+    /// <summary>What a write that does not fill it has to fill up with older content: a format's cluster, or a part of it; 0 for the optimal transfer.</summary>
+    public int AllocationUnit { get; init; }
+
     /// <summary>Discards are worth it from this size and alignment on; 0 when it does not matter.</summary>
     public int DiscardAlignment { get; init; }
 

@@ -41,6 +41,18 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
 
     public void Warn(string message) => Error.WriteLine($"{Program}: warning: {message}");
 
+    /// <summary>
+    /// Before a message of a command that has printed something: on a terminal that comes first. In a file or pipe it comes last, as with any C program,
+    /// which is what scripts that put both streams into one place are used to.
+    /// </summary>
+    public void FlushTerminal()
+    {
+        if (IsTerminal)
+        {
+            Out.Flush();
+        }
+    }
+
     /// <summary>Prints a line, unless told to be quiet.</summary>
     /// <param name="line">The line.</param>
     public void Print(string line)

@@ -17,7 +17,7 @@ public sealed class RebaseJob(BlockNode overlay, BlockNode? oldBacking, BlockNod
 {
     private const int ChunkLength = 512 << 10;
 
-    private readonly int _unit = Math.Max(overlay.Limits.OptimalTransfer, 512);
+    private readonly int _unit = Math.Max(overlay.Limits is { AllocationUnit: > 0 and var unit } && !compress ? unit : overlay.Limits.OptimalTransfer, 512);
     private readonly bool _isInChain = IsInChain(oldBacking, newBacking);
 
     /// <summary>Called with the bytes done so far.</summary>
@@ -198,11 +198,11 @@ public sealed class RebaseJob(BlockNode overlay, BlockNode? oldBacking, BlockNod
 
     private async IoTask StoreAsync(long offset, IoVector data)
     {
-        // Parts of units (subclusters) can't be compressed; and zeroes must be stored, though they may read as such already: from the old backing file.
+        // Parts of clusters can't be compressed. What lies behind the end of the old backing file is stored as zeroes; zeroes of the file itself are data.
         bool isWhole = offset % _unit == 0 && (data.Length % _unit == 0 || offset + data.Length == overlay.Length);
         try
         {
-            bool asZeroes = isWhole && (overlay.Features & BlockFeatures.FastZero) != 0 && !data.SingleSpan.ContainsAnyExcept((byte)0);
+            bool asZeroes = isWhole && (overlay.Features & BlockFeatures.FastZero) != 0 && offset >= (oldBacking?.Length ?? 0);
             await (!asZeroes
                 ? overlay.WriteAsync(offset, data, compress && isWhole ? WriteFlags.Compressed : WriteFlags.None)
                 : overlay.WriteZeroesAsync(offset, data.Length));

@@ -3,6 +3,7 @@ using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Drivers.Qcow2;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -65,11 +66,21 @@ internal static class CheckCommand
     {
         void ReportFinding(string message)
         {
-            context.Out.Flush();
+            context.FlushTerminal();
             context.Error.WriteLine(message);
         }
 
-        Qcow2CheckResult result = await image.CheckAsync(repair, ReportFinding);
+        Qcow2CheckResult result;
+        try
+        {
+            result = await image.CheckAsync(repair, ReportFinding);
+        }
+        catch (ErrnoException e) when (e.InnerException is ErrnoException reason)
+        {
+            context.Report(reason.Message);
+            throw;
+        }
+
         long leaksFixed = result.LeaksFixed;
         long corruptionsFixed = result.CorruptionsFixed;
         if (leaksFixed > 0 || corruptionsFixed > 0)

@@ -87,7 +87,7 @@ internal static class CompareCommand
         }
         catch (ErrnoException e)
         {
-            context.Out.Flush();
+            context.FlushTerminal();
             context.Report(e.Message);
             return ReadErrorStatus;
         }

@@ -106,9 +106,13 @@ internal sealed record ConvertArguments
         if (Backing is not null)
         {
             options.Set("backing_file", driver.SupportsBacking ? Backing : throw new OptionException($"Backing file not supported for file format '{driver.Name}'"));
-            options.Set("backing_fmt", BackingFormat ?? throw new OptionException("Use of backing file requires explicit backing format"));
+            if (BackingFormat is not null)
+            {
+                options.Set("backing_fmt", BackingFormat);
+            }
         }
-        else if (options.Has("backing_file"))
+
+        if (options.Has("backing_file"))
         {
             if (!options.Has("backing_fmt"))
             {

@@ -11,13 +11,14 @@ namespace Ingot.Drivers.Qcow2;
 internal readonly record struct ClusterRun(long First, long Count, bool IsFresh);
 
 /// <summary>
-/// Finds free clusters. First fit from the lowest free one, so that images stay dense; past the last used cluster it makes the refcount blocks,
-/// and a bigger refcount table, that new clusters need.
+/// Finds free clusters: the first run that is long enough, as QEMU does, so that what is written in one piece is stored in one piece. The search goes on
+/// where it ended and begins lower again when something lower is freed. Past the last used cluster it makes the refcount blocks, and a bigger refcount
+/// table, that new clusters need.
 /// </summary>
 internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, RefcountTable refcounts)
 {
     private readonly LoopMutex _mutex = new();
-    private long _lowestFree; // no cluster below is free
+    private long _next; // where the search begins
     private long _end = -1; // all clusters from here are free; -1 until looked for
     private long _fresh; // the file holds zeroes from this cluster on
     private long _packOffset; // where the next compressed cluster goes; 0 for a new cluster
@@ -32,14 +33,13 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
     internal Func<long, long, IoTask<ErrnoException>>? Refuse { get; init; }
 
     /// <summary>Allocates neighbouring clusters, with a reference count of 1.</summary>
-    /// <param name="count">How many are wanted.</param>
-    /// <param name="exact">False when fewer will do.</param>
-    internal async IoTask<ClusterRun> AllocateAsync(long count, bool exact = false)
+    /// <param name="count">How many.</param>
+    internal async IoTask<ClusterRun> AllocateAsync(long count)
     {
         await _mutex.LockAsync();
         try
         {
-            return await AllocateLockedAsync(count, exact);
+            return await AllocateLockedAsync(count);
         }
         finally
         {
@@ -63,7 +63,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
             bool spills = offset != 0 && geometry.InCluster(offset) + length > geometry.ClusterLength;
             if (offset == 0 || spills)
             {
-                long added = (await AllocateLockedAsync(1, exact: true)).First << geometry.ClusterBits;
+                long added = (await AllocateLockedAsync(1)).First << geometry.ClusterBits;
                 if (!spills || geometry.AlignUp(offset) != added)
                 {
                     offset = added;
@@ -142,7 +142,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
     /// <summary>Forgets what it knows; for after a repair.</summary>
     internal void Reset()
     {
-        _lowestFree = 0;
+        _next = 0;
         _end = -1;
         _packOffset = 0;
     }
@@ -186,7 +186,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
             await refcounts.SetAsync(cluster, references - 1);
             if (references == 1)
             {
-                _lowestFree = Math.Min(_lowestFree, cluster);
+                _next = Math.Min(_next, cluster);
                 if (_packOffset != 0 && geometry.ClusterOf(_packOffset) == cluster)
                 {
                     _packOffset = 0;
@@ -195,7 +195,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         }
     }
 
-    private async IoTask<ClusterRun> AllocateLockedAsync(long count, bool exact)
+    private async IoTask<ClusterRun> AllocateLockedAsync(long count)
     {
         if (_end < 0)
         {
@@ -203,8 +203,8 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
             _fresh = Math.Max(_fresh, Math.Max(_end, geometry.ClustersFor(file.Length)));
         }
 
-        (long first, long run) = await FindFreeAsync(count, exact);
-        (long offset, long length) = (first << geometry.ClusterBits, run << geometry.ClusterBits);
+        long first = await FindFreeAsync(count);
+        (long offset, long length) = (first << geometry.ClusterBits, count << geometry.ClusterBits);
         if (first == 0 || MayUse?.Invoke(offset, length) == false)
         {
             throw Refuse is null
@@ -212,31 +212,26 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
                 : await Refuse(offset, length);
         }
 
-        if (first + run > _end)
+        if (first + count > _end)
         {
-            await ExtendAsync(first, run);
+            await ExtendAsync(first, count);
         }
 
-        for (long cluster = first; cluster < first + run; cluster++)
+        for (long cluster = first; cluster < first + count; cluster++)
         {
             await refcounts.SetAsync(cluster, 1);
         }
 
-        if (first == _lowestFree)
-        {
-            _lowestFree = first + run;
-        }
-
+        _next = first + count;
         bool fresh = first >= _fresh;
-        _end = Math.Max(_end, first + run);
+        _end = Math.Max(_end, first + count);
         _fresh = Math.Max(_fresh, _end);
-        return new ClusterRun(first, run, fresh);
+        return new ClusterRun(first, count, fresh);
     }
 
-    private async IoTask<(long First, long Count)> FindFreeAsync(long count, bool exact)
+    private async IoTask<long> FindFreeAsync(long count)
     {
-        long at = _lowestFree;
-        bool lowest = true;
+        long at = _next;
         while (at < _end)
         {
             if (refcounts.BlockOf(at) == 0)
@@ -258,12 +253,6 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
                 continue;
             }
 
-            if (lowest)
-            {
-                _lowestFree = at;
-                lowest = false;
-            }
-
             long run = 1;
             while (run < count && at + run < _end && refcounts.BlockOf(at + run) != 0 && await refcounts.GetAsync(at + run) == 0)
             {
@@ -272,24 +261,13 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
 
             if (run == count || at + run == _end)
             {
-                return (at, count);
-            }
-
-            if (!exact)
-            {
-                return (at, run);
+                return at;
             }
 
             at += run;
         }
 
-        at = Math.Max(at, _end);
-        if (lowest)
-        {
-            _lowestFree = at;
-        }
-
-        return (at, count);
+        return Math.Max(at, _end);
     }
 
     private async IoTask<long> FindEndAsync()

@@ -25,7 +25,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
             {
                 await image.BeginChangeAsync();
                 Mapping mapping = await image.MapAsync(offset + done, data.Length - done, isForWriting: true);
-                if (!mapping.IsWritableInPlace)
+                if (!mapping.IsWritableInPlace || await IsJoinedByKeptAsync(offset + done, data.Length - done, mapping))
                 {
                     done += await WriteAllocatingAsync(offset + done, data.Slice(done));
                     continue;
@@ -82,22 +82,14 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
     private async IoTask<long> WriteAllocatingAsync(long offset, IoVector data)
     {
         long start = _geometry.AlignDown(offset);
-        long tableEnd = ((start >> _geometry.L1Shift) + 1) << _geometry.L1Shift;
-        long limit = Math.Min(tableEnd, start + Math.Max(MaxRun, _geometry.ClusterLength));
-        long end = Math.Min(_geometry.AlignUp(offset + data.Length), limit);
+        long end = EndOfRun(offset, data.Length);
         using RangeLock.Held held = await image.Locks.LockAsync(start, end - start);
         await image.EnsureTableAsync(start);
         long unit = _geometry.AlignDownToSubcluster(offset);
         Mapping mapping = await image.MapAsync(unit, end - unit);
-        if (mapping.IsWritableInPlace)
+        if (mapping.IsWritableInPlace || mapping.KeepsPlace)
         {
-            return 0;
-        }
-
-        if (mapping.KeepsPlace)
-        {
-            long unitEnd = Math.Min(end, _geometry.AlignUpToSubcluster(offset + data.Length));
-            return await FillAsync(offset, data, unit, await CountKeptAsync(unit, unitEnd, mapping), mapping.HostOffset, isFresh: false);
+            return await WriteKeptAsync(offset, data, Math.Min(end, _geometry.AlignUpToSubcluster(offset + data.Length)), mapping);
         }
 
         long wanted = await CountAllocatableAsync(unit, end, mapping) - _geometry.ClusterOf(start);
@@ -120,22 +112,50 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
         }
     }
 
-    // Bytes that have their place already, one after another.
-    private async IoTask<long> CountKeptAsync(long start, long end, Mapping mapping)
+    private long EndOfRun(long offset, long length)
     {
-        long length = Math.Min(mapping.Length, end - start);
-        while (start + length < end)
+        long start = _geometry.AlignDown(offset);
+        long tableEnd = ((start >> _geometry.L1Shift) + 1) << _geometry.L1Shift;
+        return Math.Min(_geometry.AlignUp(offset + length), Math.Min(tableEnd, start + Math.Max(MaxRun, _geometry.ClusterLength)));
+    }
+
+    // Whether what can be written in place goes on, in the file too, as space that was kept: one write then does both.
+    private async IoTask<bool> IsJoinedByKeptAsync(long offset, long length, Mapping mapping)
+    {
+        long next = offset + mapping.Length;
+        if (next >= Math.Min(offset + length, EndOfRun(offset, length)))
         {
-            Mapping next = await image.MapAsync(start + length, end - start - length);
-            if (!next.KeepsPlace || next.HostOffset != mapping.HostOffset + length)
+            return false;
+        }
+
+        Mapping following = await image.MapAsync(next, 1, isForWriting: true);
+        return following.KeepsPlace && following.HostOffset == mapping.HostOffset + mapping.Length;
+    }
+
+    // Writes what has its place already, data and kept space alike, as far as it lies in one piece. Only kept space must be filled up to whole subclusters.
+    // Returns 0 when all of it can be written in place.
+    private async IoTask<long> WriteKeptAsync(long offset, IoVector data, long end, Mapping first)
+    {
+        long unit = _geometry.AlignDownToSubcluster(offset);
+        long at = unit + Math.Min(first.Length, end - unit);
+        Mapping last = first;
+        bool hasKept = first.KeepsPlace;
+        while (at < end)
+        {
+            Mapping next = await image.MapAsync(at, end - at, isForWriting: true);
+            if (!(next.IsWritableInPlace || next.KeepsPlace) || next.HostOffset != first.HostOffset + at - unit)
             {
                 break;
             }
 
-            length += next.Length;
+            hasKept |= next.KeepsPlace;
+            last = next;
+            at += next.Length;
         }
 
-        return length;
+        long from = first.KeepsPlace ? unit : offset;
+        long to = last.KeepsPlace ? at : Math.Min(at, offset + data.Length);
+        return hasKept ? await FillAsync(offset, data, from, to - from, first.HostOffset + from - unit, isFresh: false) : 0;
     }
 
     // The number of the first cluster that needs no new place.
@@ -149,7 +169,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
                 break;
             }
 
-            mapping = await image.MapAsync(at, end - at);
+            mapping = await image.MapAsync(at, end - at, isForWriting: true);
         }
 
         return _geometry.ClusterOf(at);

@@ -23,6 +23,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
 
     private readonly LoopMutex _mutex = new();
     private List<FreedClusters> _freed = [];
+    private long _pendingFrees;
     private bool _needsBarrier;
     private int _rounds; // that wrote entries
     private int _durableRounds;
@@ -49,6 +50,9 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     /// <summary>True while the file does not have all L2 and L1 entries, so that killing the process would lose completed writes.</summary>
     internal bool IsMapUnpublished => _mutex.IsHeld || map.Tables.DirtyCount > 0 || map.L1.IsDirty || header.IsMapDirty;
 
+    /// <summary>Clusters that were given up since the last round, and that become free with the next one.</summary>
+    internal long PendingFrees => _pendingFrees;
+
     /// <summary>True when writers should have tables written before they change more.</summary>
     internal bool IsUrgent => map.Tables.WantsWriteBack || refcounts.Blocks.WantsWriteBack || _freed.Count > MaxFreed;
 
@@ -69,6 +73,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     /// <summary>Drops a reference of clusters in the next round, after the tables that named them.</summary>
     internal void Free(long first, long count, bool discard)
     {
+        _pendingFrees += count;
         if (_freed.Count > 0 && _freed[^1] is { } last && last.Discard == discard && last.First + last.Count == first)
         {
             _freed[^1] = last with { Count = last.Count + count };
@@ -123,6 +128,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
         var round = new Round(map, refcounts, header, counts) { Freed = _freed };
         bool needsBarrier = _needsBarrier;
         _freed = [];
+        _pendingFrees = 0;
         _needsBarrier = false;
         try
         {

@@ -65,6 +65,11 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         }
 
         await _image.BeginChangeAsync();
+        if (version > old.Version && _image.Snapshots.Snapshots.Any(s => !s.IsComplete))
+        {
+            await new Qcow2Snapshots(_image).RewriteTableAsync();
+        }
+
         await _image.FlushAsync();
         await _image.Tables.WriteAllAsync();
         await _image.File.FlushAsync();

@@ -311,7 +311,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
 
     private async IoTask<long> WriteNewAsync(byte[] bytes)
     {
-        ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(bytes.Length), exact: true);
+        ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(bytes.Length));
         await image.File.WriteBytesAsync(run.First << _geometry.ClusterBits, bytes);
         return run.First << _geometry.ClusterBits;
     }

@@ -24,12 +24,14 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             await image.Tables.WriteAllAsync();
         }
 
+        Qcow2CheckResult result = NewResult();
+        var snapshots = new SnapshotTableCheck(image, _report);
+        await snapshots.ReadAsync(result, repair);
         if (repair == Qcow2Repair.All && image.Header.Current.IsDirty)
         {
             await ExtendFileAsync();
         }
 
-        Qcow2CheckResult result = NewResult();
         var counter = new ReferenceCounter(image, result, _report) { RepairsEntries = repair == Qcow2Repair.All };
         await counter.CountAsync();
         ReferenceMap withoutRefcounts = repair == Qcow2Repair.All ? await CountAgainAsync(result) : counter.References;
@@ -73,7 +75,11 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         await CheckCopiedAsync(result, repair);
         if (repair != Qcow2Repair.None)
         {
-            await FinishRepairAsync(result);
+            await FinishRepairAsync(result, snapshots, repair);
+        }
+        else
+        {
+            result.Corruptions += snapshots.Found;
         }
 
         return result;
@@ -83,18 +89,11 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
     {
         foreach (long place in entries)
         {
-            byte[] zero = new byte[1 << _geometry.L2EntryBits];
-            if (_geometry.IsExtended)
-            {
-                BinaryPrimitives.WriteUInt64BigEndian(zero.AsSpan(8), L2Entry.AllZero);
-            }
-            else
-            {
-                BinaryPrimitives.WriteUInt64BigEndian(zero, ZeroFlag);
-            }
-
+            // An extended entry has a second half, which says what is zero and stays.
+            byte[] noPlace = new byte[8];
+            BinaryPrimitives.WriteUInt64BigEndian(noPlace, _geometry.IsExtended ? 0 : ZeroFlag);
             image.Map.Tables.Forget(place & -(long)_geometry.SliceLength, _geometry.SliceLength);
-            await image.File.WriteBytesAsync(place, zero);
+            await image.File.WriteBytesAsync(place, noPlace);
         }
     }
 
@@ -340,11 +339,21 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
     }
 
-    private async IoTask FinishRepairAsync(Qcow2CheckResult result)
+    private async IoTask FinishRepairAsync(Qcow2CheckResult result, SnapshotTableCheck snapshots, Qcow2Repair repair)
     {
         await image.Tables.WriteAllAsync();
         await image.File.FlushAsync();
         image.Allocator.Reset();
+        if (repair == Qcow2Repair.All && result.CheckErrors == 0 && snapshots.Found > 0)
+        {
+            await new Qcow2Snapshots(image).RewriteTableAsync();
+            result.CorruptionsFixed += snapshots.Found;
+        }
+        else
+        {
+            result.Corruptions += snapshots.Found;
+        }
+
         if (result.CheckErrors == 0 && result.Corruptions == 0)
         {
             Qcow2Header header = image.Header.Current;

@@ -26,7 +26,7 @@ internal sealed record Qcow2Header
 
     internal int RefcountTableClusters { get; init; }
 
-    internal int SnapshotCount { get; init; }
+    internal long SnapshotCount { get; init; }
 
     internal long SnapshotsOffset { get; init; }
 

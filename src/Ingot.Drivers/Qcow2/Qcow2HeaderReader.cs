@@ -72,7 +72,7 @@ internal static class Qcow2HeaderReader
             L1Offset = fields.Offset("l1_table_offset", BinaryPrimitives.ReadUInt64BigEndian(cluster[40..])),
             RefcountTableOffset = fields.Offset("refcount_table_offset", BinaryPrimitives.ReadUInt64BigEndian(cluster[48..])),
             RefcountTableClusters = (int)fields.Limited("refcount_table_clusters", BinaryPrimitives.ReadUInt32BigEndian(cluster[56..]), (uint)Math.Max(1, MaxRefcountTableBytes / clusterLength)),
-            SnapshotCount = (int)fields.Limited("nb_snapshots", BinaryPrimitives.ReadUInt32BigEndian(cluster[60..]), MaxSnapshots),
+            SnapshotCount = BinaryPrimitives.ReadUInt32BigEndian(cluster[60..]),
             SnapshotsOffset = fields.Offset("snapshots_offset", BinaryPrimitives.ReadUInt64BigEndian(cluster[64..])),
             Incompatible = (IncompatibleFeatures)incompatible,
             Compatible = compatible,

@@ -14,6 +14,9 @@ internal sealed class Qcow2Image
     private readonly OverlapGuard _guard;
     private bool _hasWarned;
 
+    // Clusters that were given up can be used again only after a flush. Doing that on purpose keeps files dense; each time it takes twice as many to be worth it.
+    private long _reclaimFrom = 1;
+
     private Qcow2Image(HostFile file, Qcow2Header header, OpenFlags flags, Qcow2Options options, PagedTable l1, PagedTable refcountTable, SnapshotTable snapshots)
     {
         File = file;
@@ -24,6 +27,7 @@ internal sealed class Qcow2Image
         Snapshots = snapshots;
         _options = options;
         Bitmaps = new Qcow2Bitmaps(this);
+        Preallocation = new PreallocationProbe(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
@@ -63,6 +67,8 @@ internal sealed class Qcow2Image
     internal SnapshotTable Snapshots { get; set; }
 
     internal Qcow2Bitmaps Bitmaps { get; }
+
+    internal PreallocationProbe Preallocation { get; }
 
     /// <summary>True while counts and flags are between two states; an image that is closed so is repaired when it is opened next.</summary>
     internal bool IsBetweenStates { get; set; }
@@ -117,11 +123,23 @@ internal sealed class Qcow2Image
 
         UntrustedImage.LimitTable(flags, file.FileName, "L1 table", header.L1Entries * 8L);
         PagedTable l1 = await PagedTable.ReadAsync(file, header.L1Offset, header.L1Entries);
-        int refcountEntries = writable || checks ? (header.RefcountTableClusters << header.ClusterBits) / 8 : 0;
-        PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, refcountEntries);
-        SnapshotTable snapshots = await SnapshotTable.ReadAsync(file, header);
+        PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, writable || checks ? RefcountEntries(header) : 0);
+
+        // A check reads the table itself, because it may have to repair it.
+        SnapshotTable snapshots = checks ? SnapshotTable.Empty
+            : header.SnapshotCount <= MaxSnapshots ? await new SnapshotTableReader(file, header).ReadAsync(header.SnapshotCount)
+            : throw new ErrnoException(Errno.EFBIG, "Snapshot table too large");
         UntrustedImage.LimitTable(flags, file.FileName, "snapshot table", snapshots.Length);
         return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots) { Warn = warn };
+    }
+
+    /// <summary>Brings in the refcount table of an image that is only read, which needs it for a few questions alone.</summary>
+    internal async IoTask LoadRefcountTableAsync()
+    {
+        if (Refcounts.Table.Count == 0)
+        {
+            Refcounts.Table = await PagedTable.ReadAsync(File, Header.Current.RefcountTableOffset, RefcountEntries(Header.Current));
+        }
     }
 
     /// <summary>Whether a part of the file may be written: no metadata that is guarded lies there.</summary>
@@ -145,7 +163,9 @@ internal sealed class Qcow2Image
 
     /// <summary>Places for neighbouring clusters of the guest; in a data file every cluster has its own.</summary>
     internal IoTask<ClusterRun> AllocateDataAsync(long offset, long count)
-        => Geometry.HasDataFile ? new IoTask<ClusterRun>(new ClusterRun(Geometry.ClusterOf(offset), count, offset >= Data.Length)) : Allocator.AllocateAsync(count);
+        => Geometry.HasDataFile ? new IoTask<ClusterRun>(new ClusterRun(Geometry.ClusterOf(offset), count, offset >= Data.Length))
+            : Tables.PendingFrees >= _reclaimFrom ? ReclaimAsync(count)
+            : Allocator.AllocateAsync(count);
 
     /// <summary>Gives back what <see cref="AllocateDataAsync"/> gave but nothing names.</summary>
     internal IoTask UndoDataAsync(ClusterRun run) => Geometry.HasDataFile ? IoTask.Completed : Allocator.UndoAsync(run);
@@ -306,11 +326,20 @@ internal sealed class Qcow2Image
         }
     }
 
+    private static int RefcountEntries(Qcow2Header header) => (header.RefcountTableClusters << header.ClusterBits) / 8;
+
     private static async IoTask<Qcow2Header> ReadHeaderAsync(HostFile file)
     {
         byte[] head = await file.ReadBytesAsync(0, (int)Math.Min(file.Length, Qcow2HeaderReader.FixedLength));
         int cluster = Qcow2HeaderReader.ClusterLength(head, file.FileName);
         return Qcow2HeaderReader.Parse(await file.ReadBytesAsync(0, (int)Math.Min(file.Length, cluster)), file.FileName);
+    }
+
+    private async IoTask<ClusterRun> ReclaimAsync(long count)
+    {
+        _reclaimFrom *= 2;
+        await Tables.WriteAsync();
+        return await Allocator.AllocateAsync(count);
     }
 
     private IoTask<ErrnoException> RefuseAllocationAsync(long offset, long length)
@@ -378,7 +407,7 @@ internal sealed class Qcow2Image
         long oldOffset = (long)(old & OffsetMask);
         await RefuseCorruptTableAsync((long)index << Geometry.L1Shift);
 
-        ClusterRun run = await Allocator.AllocateAsync(1, exact: true);
+        ClusterRun run = await Allocator.AllocateAsync(1);
         long offset = run.First << Geometry.ClusterBits;
         try
         {

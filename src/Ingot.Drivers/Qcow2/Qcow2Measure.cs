@@ -58,7 +58,7 @@ public static class Qcow2Measure
     private static Qcow2Size Compute(long size, long data, Qcow2CreateOptions create)
     {
         long cluster = 1L << create.ClusterBits;
-        if (DivideUp(size, cluster * (cluster / 8)) > Qcow2Constants.MaxL1Bytes / 8)
+        if (DivideUp(size, cluster * (cluster / (create.ExtendedL2 ? 16 : 8))) > Qcow2Constants.MaxL1Bytes / 8)
         {
             throw new OptionException("The image size is too large (try using a larger cluster size)");
         }

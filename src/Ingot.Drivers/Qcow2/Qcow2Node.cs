@@ -26,7 +26,12 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         _eraser = new ClusterEraser(image, _reader, _writer);
         _compressor = new CompressedWriter(image, _reader, _writer);
         _writeThrough = (flags & OpenFlags.WriteThrough) != 0;
-        Limits = new BlockLimits { OptimalTransfer = image.Geometry.ClusterLength, DiscardAlignment = image.Geometry.ClusterLength };
+        Limits = new BlockLimits
+        {
+            OptimalTransfer = image.Geometry.ClusterLength,
+            AllocationUnit = image.Geometry.SubclusterLength,
+            DiscardAlignment = image.Geometry.ClusterLength,
+        };
     }
 
     /// <inheritdoc/>
@@ -249,6 +254,11 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             {
                 found = Math.Min(found, backed - offset);
             }
+        }
+        else if (mapping.Kind == ClusterKind.Data && await _image.Preallocation.IsLikelyAsync())
+        {
+            (found, bool isHole) = await _image.Preallocation.LookBelowAsync(mapping);
+            flags |= isHole ? ExtentFlags.Zero : ExtentFlags.None;
         }
         else
         {

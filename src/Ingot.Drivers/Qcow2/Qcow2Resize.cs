@@ -78,7 +78,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         PagedTable l1 = image.Map.L1;
         if (needed > l1.Count)
         {
-            ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(needed * 8L), exact: true);
+            ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(needed * 8L));
             image.Map.L1 = l1.Moved(run.First << _geometry.ClusterBits, needed);
             if (l1.Count > 0)
             {

@@ -128,6 +128,16 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
         await EndAsync();
     }
 
+    /// <summary>Writes the snapshot table anew, with all that this version knows of.</summary>
+    internal async IoTask RewriteTableAsync()
+    {
+        List<Snapshot> all = [.. image.Snapshots.Snapshots.Select(s => s with { IsComplete = true })];
+        (ClusterRun run, int length) = await WriteTableAsync(all);
+        await SwitchAsync(all, run, length);
+        await image.Tables.WriteAllAsync();
+        await image.File.FlushAsync();
+    }
+
     private static string NewId(IReadOnlyList<Snapshot> snapshots)
     {
         ulong last = 0;
@@ -186,7 +196,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
         }
     }
 
-    private async IoTask<ClusterRun> AllocateAsync(long bytes) => bytes == 0 ? default : await image.Allocator.AllocateAsync(_geometry.ClustersFor(bytes), exact: true);
+    private async IoTask<ClusterRun> AllocateAsync(long bytes) => bytes == 0 ? default : await image.Allocator.AllocateAsync(_geometry.ClustersFor(bytes));
 
     private IoTask UndoAsync(ClusterRun run) => run.Count == 0 ? IoTask.Completed : image.Allocator.UndoAsync(run);
 

@@ -116,7 +116,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
             return 0;
         }
 
-        ClusterRun run = await image.Allocator.AllocateAsync(1, exact: true);
+        ClusterRun run = await image.Allocator.AllocateAsync(1);
         long offset = run.First << _geometry.ClusterBits;
         await image.File.WriteZeroesAsync(offset, _geometry.ClusterLength);
         if (references > 1)

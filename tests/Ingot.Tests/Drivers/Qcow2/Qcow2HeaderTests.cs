@@ -36,7 +36,7 @@ public class Qcow2HeaderTests
         { 48, 8, 0x10200, "header field refcount_table_offset" },
         { 56, 4, 1 << 20, "header field refcount_table_clusters is 1048576" },
         { 56, 4, 0, "Image does not contain a reference count table" },
-        { 60, 4, 70000, "header field nb_snapshots is 70000" },
+        { 60, 4, 70000, "Snapshot table too large" },
         { 64, 8, 77, "header field snapshots_offset is 77" },
         { 72, 8, 16, "header field l1_size is 2: L1 table is too small" },
         { 72, 8, 32 | 4, "Unsupported qcow2 feature(s): Unknown incompatible feature: 20" },
