@@ -12,6 +12,7 @@ internal sealed class BitmapEntry
     internal const uint InUse = 1;
     internal const uint Auto = 2;
     internal const int FixedLength = 24;
+    private const int FlagsField = 12;
     internal const int MaxDirectory = 65535 * 1088;
     internal const int MaxTableEntries = 0x8000000;
     internal const int MinGranularityBits = 9;
@@ -27,6 +28,9 @@ internal sealed class BitmapEntry
     internal int TableEntries { get; set; }
 
     internal uint Flags { get; set; }
+
+    /// <summary>Where the entry lies in the directory in the file; null when it is not there.</summary>
+    internal int? DirectoryOffset { get; private set; }
 
     internal byte[] Extra { get; init; } = [];
 
@@ -72,6 +76,13 @@ internal sealed class BitmapEntry
         return entries;
     }
 
+    /// <summary>Says, here and in the directory of the file, that what is stored is out of date.</summary>
+    internal void MarkInUse(Span<byte> directory)
+    {
+        Flags |= InUse;
+        BinaryPrimitives.WriteUInt32BigEndian(directory[(DirectoryOffset!.Value + FlagsField)..], Flags);
+    }
+
     /// <summary>The directory as it goes to the file.</summary>
     internal static byte[] Encode(IEnumerable<BitmapEntry> entries)
     {
@@ -89,6 +100,7 @@ internal sealed class BitmapEntry
             BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(20), (uint)entry.Extra.Length);
             entry.Extra.CopyTo(bytes, FixedLength);
             name.CopyTo(bytes, FixedLength + entry.Extra.Length);
+            entry.DirectoryOffset = (int)directory.Length;
             directory.Write(bytes);
         }
 
@@ -117,9 +129,11 @@ internal sealed class BitmapEntry
             throw new ImageFormatException($"Image '{file.FileName}': entry at {at} of the bitmap directory is invalid");
         }
 
+        int start = at;
         at += (int)Math.Min(directory.Length - at, (end + 7) & ~7L);
         return new BitmapEntry
         {
+            DirectoryOffset = start,
             Name = Encoding.UTF8.GetString(entry.Slice(FixedLength + (int)extraLength, nameLength)),
             GranularityBits = bits,
             TableOffset = (long)table,

@@ -94,17 +94,7 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
     /// <summary>Writes the whole header anew: names and extensions, which have no fixed place. Nothing may wait for being written.</summary>
     internal async IoTask ReplaceAsync(Qcow2Header changed)
     {
-        byte[] cluster = Qcow2HeaderWriter.Build(changed);
-
-        // Fields of later versions of the format stay as they are.
-        if (changed.HeaderLength > CurrentHeaderLength)
-        {
-            byte[] old = await file.ReadBytesAsync(0, changed.HeaderLength);
-            old.AsSpan(CurrentHeaderLength).CopyTo(cluster.AsSpan(CurrentHeaderLength));
-        }
-
-        await file.WriteBytesAsync(0, cluster);
-        await file.FlushAsync();
+        await new HeaderReplacement(file, Current, changed).RunAsync();
         Current = changed;
     }
 }

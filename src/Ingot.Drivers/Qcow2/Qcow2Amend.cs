@@ -42,7 +42,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         RefuseBacking(options);
         int order = TakeRefcountOrder(options, old, version);
         bool? lazy = TakeLazyRefcounts(options, version);
-        Qcow2Header wanted = TakeDataFile(options, old);
+        (string? dataFile, bool? isRaw) = TakeDataFile(options, old);
         long size = options.TakeSize("size") ?? old.Size;
 
         if (version < old.Version)
@@ -72,9 +72,13 @@ internal sealed class Qcow2Amend(Qcow2Node node)
 
         await _image.FlushAsync();
         await _image.Tables.WriteAllAsync();
+
+        // Not when the image is closed: that would need counts of the old width.
+        await _image.Bitmaps.StoreAsync();
+        await _image.Tables.WriteAllAsync();
         await _image.File.FlushAsync();
         Qcow2Header now = _image.Header.Current;
-        Qcow2Header changed = Convert(now with { Extensions = wanted.Extensions, Autoclear = wanted.Autoclear }, version, lazy);
+        Qcow2Header changed = Convert(NameDataFile(now, dataFile, isRaw), version, lazy);
         if (references is not null)
         {
             references = await ReadCountsAsync(null);
@@ -110,7 +114,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
             : lazy && version < 3 ? throw new OptionException("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
             : lazy;
 
-    private static Qcow2Header TakeDataFile(OptionSet options, Qcow2Header header)
+    private static (string? Name, bool? IsRaw) TakeDataFile(OptionSet options, Qcow2Header header)
     {
         string? name = options.TakeString("data_file");
         bool? raw = options.TakeBool("data_file_raw");
@@ -124,13 +128,18 @@ internal sealed class Qcow2Amend(Qcow2Node node)
             throw new OptionException("data-file can only be set for images that use an external data file");
         }
 
+        return (name, raw);
+    }
+
+    private static Qcow2Header NameDataFile(Qcow2Header header, string? name, bool? isRaw)
+    {
         List<HeaderExtension> extensions = [.. header.Extensions.Where(e => name is null || e.Type != ExtensionDataFile)];
         if (name is { Length: > 0 })
         {
             extensions.Add(new HeaderExtension(ExtensionDataFile, Encoding.UTF8.GetBytes(name)));
         }
 
-        return header with { Extensions = extensions, Autoclear = raw == false ? header.Autoclear & ~AutoclearRawDataFile : header.Autoclear };
+        return header with { Extensions = extensions, Autoclear = isRaw == false ? header.Autoclear & ~AutoclearRawDataFile : header.Autoclear };
     }
 
     private void RefuseDowngrade(Qcow2Header old, long size)
@@ -167,7 +176,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         {
             Version = version,
             HeaderLength = version == header.Version ? header.HeaderLength : isNew ? CurrentHeaderLength : Version2HeaderLength,
-            Incompatible = header.Incompatible & ~IncompatibleFeatures.Dirty,
+            Incompatible = isNew ? header.Incompatible : header.Incompatible & ~IncompatibleFeatures.Dirty,
             Compatible = isNew ? compatible : 0,
             Autoclear = isNew ? header.Autoclear : 0,
             Extensions = extensions,

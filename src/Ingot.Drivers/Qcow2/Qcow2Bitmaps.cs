@@ -17,6 +17,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
 
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private readonly List<(long First, long Count)> _released = []; // clusters that the directory in the file still names
+    private readonly List<BitmapEntry> _removed = []; // that it still has
     private List<BitmapEntry> _entries = [];
     private DirtyBitmap[] _recording = [];
     private bool _isRead;
@@ -77,20 +78,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
             }
         }
 
-        BitmapEntry[] changing = [.. _entries.Where(e => e.IsEnabled || (e.IsInconsistent && (e.Flags & BitmapEntry.InUse) == 0 && e.TableEntries > 0))];
-        if (changing.Length > 0)
-        {
-            // Flags of entries do not straddle sectors, so the directory can be rewritten in place.
-            foreach (BitmapEntry entry in changing)
-            {
-                entry.Flags |= BitmapEntry.InUse;
-            }
-
-            await image.File.WriteBytesAsync(DirectoryPlace().Offset, BitmapEntry.Encode(_entries));
-            await image.File.FlushAsync();
-            _mustStore = true;
-        }
-
+        await MarkInUseAsync([.. _entries.Where(e => e.IsEnabled || (e.IsInconsistent && (e.Flags & BitmapEntry.InUse) == 0 && e.TableEntries > 0))]);
         Refresh();
     }
 
@@ -161,6 +149,11 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
         await image.BeginChangeAsync();
         await FreeStoredAsync(entry);
         _entries.Remove(entry);
+        if (entry.DirectoryOffset is not null)
+        {
+            _removed.Add(entry);
+        }
+
         Changed();
     }
 
@@ -183,6 +176,14 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
             throw new ErrnoException(Errno.ENOTSUP, $"Cannot resize image '{image.File.FileName}': bitmap '{bad.Name}' is inconsistent");
         }
 
+        // A stored one of another size would be taken for corrupt.
+        BitmapEntry[] stored = [.. _entries.Where(e => (e.Flags & BitmapEntry.InUse) == 0 && e.DirectoryOffset is not null)];
+        foreach (BitmapEntry entry in stored)
+        {
+            await LoadAsync(entry);
+        }
+
+        await MarkInUseAsync([.. stored, .. _removed.Where(e => (e.Flags & BitmapEntry.InUse) == 0)]);
         foreach (BitmapEntry entry in _entries.ToArray())
         {
             await ChangeAsync(entry.Name, content => content.Resize(length));
@@ -230,6 +231,27 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
 
         _released.ForEach(r => image.Tables.Free(r.First, r.Count, discard: false));
         _released.Clear();
+        _removed.Clear();
+    }
+
+    // Flags of entries do not straddle sectors, so the directory can be rewritten in place. Bitmaps that were added or removed meanwhile wait for the next.
+    private async IoTask MarkInUseAsync(IReadOnlyCollection<BitmapEntry> changing)
+    {
+        if (changing.Count == 0)
+        {
+            return;
+        }
+
+        (long offset, long length) = DirectoryPlace();
+        byte[] directory = await image.File.ReadBytesAsync(offset, (int)length);
+        foreach (BitmapEntry entry in changing)
+        {
+            entry.MarkInUse(directory);
+        }
+
+        await image.File.WriteBytesAsync(offset, directory);
+        await image.File.FlushAsync();
+        _mustStore = true;
     }
 
     private static long StoredLength(long length, int bits) => length == 0 ? 0 : (((length - 1) >> bits) / 8) + 1;

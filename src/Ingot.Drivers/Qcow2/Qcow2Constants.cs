@@ -48,6 +48,7 @@ internal static class Qcow2Constants
     internal const ulong ZeroFlag = 1;
 
     internal const uint ExtensionEnd = 0;
+    internal const int ExtensionHeadLength = 8;
     internal const uint ExtensionBackingFormat = 0xe2792aca;
     internal const uint ExtensionFeatureNames = 0x6803f857;
     internal const uint ExtensionBitmaps = 0x23852875;

@@ -9,8 +9,10 @@ namespace Ingot.Drivers.Qcow2;
 internal static class Qcow2HeaderWriter
 {
     /// <summary>The whole first cluster.</summary>
+    /// <param name="header">What it says.</param>
+    /// <param name="nameOffset">Where the backing file name goes; null for behind the extensions.</param>
     /// <exception cref="OptionException">Names and extensions do not fit.</exception>
-    internal static byte[] Build(Qcow2Header header)
+    internal static byte[] Build(Qcow2Header header, int? nameOffset = null)
     {
         var cluster = new byte[1 << header.ClusterBits];
         WriteFixed(header, cluster);
@@ -24,6 +26,7 @@ internal static class Qcow2HeaderWriter
         if (header.BackingFile is { } name)
         {
             byte[] bytes = Encoding.UTF8.GetBytes(name);
+            offset = nameOffset ?? offset;
             if (bytes.Length > Math.Min(MaxBackingNameLength, cluster.Length - offset))
             {
                 throw new OptionException($"Backing file name '{name}' is too long for a qcow2 image with clusters of {cluster.Length} bytes");

@@ -57,7 +57,7 @@ internal static class Qcow2Rewrite
     // In one step, so that no round of writing drops references of clusters that a table still names.
     private static void DropTable(Qcow2Image image, int index, byte[] table)
     {
-        for (int at = 0; at < table.Length; at += 8)
+        for (int at = 0; at < table.Length; at += 1 << image.Geometry.L2EntryBits)
         {
             ulong entry = BinaryPrimitives.ReadUInt64BigEndian(table.AsSpan(at));
             if (entry != 0)

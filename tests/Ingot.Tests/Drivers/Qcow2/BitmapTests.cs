@@ -85,6 +85,42 @@ public class BitmapTests
         await node.CloseAsync();
     });
 
+    [Fact]
+    public void Amending_stores_bitmaps_before_counts_change_their_width() => Loop.Run(async () =>
+    {
+        MemoryDisk disk = await CreateAsync("b");
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk);
+        await Qcow2Fixture.WriteAsync(node, 70_000, [1]);
+        await node.AddBitmapAsync("new");
+        await node.AmendAsync(Qcow2Fixture.Options(("refcount_bits", "64")), force: false, progress: null);
+        await node.CloseAsync();
+        node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.Check);
+        await Model.CheckAsync(node);
+        Assert.True((await node.GetBitmapAsync("b")).IsDirty(70_000));
+        Assert.Equal(0, (await node.GetBitmapAsync("new")).CountDirty());
+        await node.CloseAsync();
+    });
+
+    [Fact]
+    public void A_bitmap_of_another_size_is_never_taken_for_a_good_one() => Loop.Run(async () =>
+    {
+        MemoryDisk disk = await CreateAsync("b", "disabled", "removed");
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk);
+        await node.EnableBitmapAsync("disabled", false);
+        await node.EnableBitmapAsync("removed", false);
+        await node.CloseAsync();
+        node = await Qcow2Fixture.OpenAsync(disk);
+        await node.RemoveBitmapAsync("removed");
+        await node.ResizeAsync(100L * Size);
+        node = await Qcow2Fixture.OpenAsync(new MemoryDisk(disk.Snapshot()));
+        foreach (string name in (string[])["b", "disabled", "removed"])
+        {
+            Assert.Equal(Errno.EINVAL, await node.ClearBitmapAsync(name).Status());
+        }
+
+        await node.CloseAsync();
+    });
+
     private static byte[] Save(DirtyBitmap bitmap)
     {
         byte[] bytes = new byte[(bitmap.StoredLength + 7) & ~7];

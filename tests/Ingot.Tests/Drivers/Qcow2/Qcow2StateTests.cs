@@ -237,4 +237,19 @@ public class Qcow2StateTests
 
         throw new Xunit.Sdk.XunitException("Nothing was thrown.");
     }
+
+    [Theory]
+    [InlineData("on")]
+    [InlineData("off")]
+    public void An_emptied_image_gives_up_all_that_it_stored(string extended) => Loop.Run(async () =>
+    {
+        var disk = new MemoryDisk();
+        await Qcow2Fixture.CreateAsync(disk, 1 << 20, ("cluster_size", "16k"), ("extended_l2", extended));
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk);
+        await Qcow2Fixture.WriteAsync(node, 40_000, Qcow2Fixture.Pattern(200_000, 1));
+        await node.EmptyAsync();
+        await Model.CheckAsync(node);
+        Assert.DoesNotContain(await Qcow2Fixture.ReadAsync(node, 0, 1 << 20), b => b != 0);
+        await node.CloseAsync();
+    });
 }

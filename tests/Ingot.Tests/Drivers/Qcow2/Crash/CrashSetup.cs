@@ -21,6 +21,25 @@ internal sealed record CrashSetup
 
     internal bool HasDataFile { get; init; }
 
+    /// <summary>True when the data file must read as the disk does.</summary>
+    internal bool IsDataFileRaw { get; init; }
+
+    internal string Preallocation { get; init; } = "off";
+
+    internal string Compression { get; init; } = "zlib";
+
+    internal bool PassesDiscards { get; init; } = true;
+
+    internal bool HasSnapshots { get; init; }
+
+    internal bool HasBitmaps { get; init; }
+
+    /// <summary>True when the backing file is a qcow2 image that gets what the disk holds now and then.</summary>
+    internal bool Commits { get; init; }
+
+    /// <summary>True when names and format options are changed.</summary>
+    internal bool ChangesHeader { get; init; }
+
     internal int Steps { get; init; } = 40;
 
     internal int States { get; init; } = 40;
@@ -30,7 +49,9 @@ internal sealed record CrashSetup
 
     public override string ToString()
         => $"clusters of {1 << ClusterBits}, {Length} bytes, {Version}, backing {BackingLength}, refcount bits {RefcountBits}"
-            + $"{(IsLazy ? ", lazy" : "")}{(PublishesMetadata ? ", published" : "")}{(IsExtended ? ", extended" : "")}{(HasDataFile ? ", data file" : "")}";
+            + $"{(IsLazy ? ", lazy" : "")}{(PublishesMetadata ? ", published" : "")}{(IsExtended ? ", extended" : "")}{(HasDataFile ? ", data file" : "")}"
+            + $"{(IsDataFileRaw ? " raw" : "")}, preallocation {Preallocation}, {Compression}{(PassesDiscards ? "" : ", keeps discards")}{(HasSnapshots ? ", snapshots" : "")}"
+            + $"{(HasBitmaps ? ", bitmaps" : "")}{(Commits ? ", commits" : "")}{(ChangesHeader ? ", header changes" : "")}";
 
     internal static CrashSetup Draw(int seed)
     {
@@ -50,6 +71,28 @@ internal sealed record CrashSetup
             RefcountBits = isVersion2 ? 16 : new[] { 16, 16, 8, 64 }[random.Next(4)],
             IsExtended = isExtended,
             HasDataFile = !isVersion2 && random.Next(8) == 0,
+        };
+    }
+
+    /// <summary>As <see cref="Draw"/>, with more that changes an image.</summary>
+    internal static CrashSetup DrawMore(int seed)
+    {
+        CrashSetup setup = Draw(seed);
+        var random = new Random(seed ^ 0x5eed);
+        bool isVersion2 = setup.Version == "v2";
+        bool commits = setup.BackingLength > 0 && !setup.HasDataFile && random.Next(2) == 0;
+        bool isRaw = setup.HasDataFile && setup.BackingLength == 0 && random.Next(2) == 0;
+        bool canPreallocate = (setup.BackingLength == 0 || setup.IsExtended) && !isRaw;
+        return setup with
+        {
+            IsDataFileRaw = isRaw,
+            Preallocation = canPreallocate && random.Next(4) == 0 ? new[] { "metadata", "falloc", "full" }[random.Next(3)] : "off",
+            Compression = !isVersion2 && random.Next(3) == 0 ? "zstd" : "zlib",
+            PassesDiscards = random.Next(4) != 0,
+            HasSnapshots = !setup.HasDataFile && !commits && random.Next(2) == 0,
+            HasBitmaps = !isVersion2 && random.Next(2) == 0,
+            Commits = commits,
+            ChangesHeader = !isRaw && random.Next(3) == 0,
         };
     }
 }

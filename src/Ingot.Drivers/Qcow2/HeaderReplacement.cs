@@ -1,0 +1,109 @@
+using System.Buffers.Binary;
+using System.Text;
+using Ingot.Io;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
+
+namespace Ingot.Drivers.Qcow2;
+
+/// <summary>
+/// Replaces a header so that a crash leaves the old one or the new one, though writes may be torn at sectors. The first sector decides: it has all
+/// fields, and says where the rest lies. So the rest goes where the old header has nothing, which for extensions needs a step between: a header
+/// whose extensions lie in the first sector, without the feature names, and whose backing file name lies where both others have nothing. Extensions that
+/// do not fit there (long names of data files) are written behind the first sector first, and may be torn.
+/// </summary>
+internal sealed class HeaderReplacement(HostFile file, Qcow2Header current, Qcow2Header changed)
+{
+    private const int Sector = 512;
+
+    private byte[] _now = [];
+
+    internal async IoTask RunAsync()
+    {
+        byte[] wanted = Qcow2HeaderWriter.Build(changed);
+        _now = await file.ReadBytesAsync(0, wanted.Length);
+        KeepUnknownFields(wanted);
+        bool isOneSector = Enumerable.Range(0, wanted.Length / Sector).Count(i => !SectorOf(wanted, i).SequenceEqual(SectorOf(_now, i))) <= 1;
+        if (!isOneSector)
+        {
+            int used = Math.Max(End(_now, current), End(wanted, changed));
+            if (BuildBetween(used) is { } between)
+            {
+                // The name lies behind all that is used.
+                await WriteAsync(between, used, between.Length);
+                await WriteAsync(between, 0, Sector);
+            }
+
+            await WriteAsync(wanted, Sector, used);
+        }
+
+        await WriteAsync(wanted, 0, Sector);
+        await WriteAsync(wanted, Sector, wanted.Length);
+    }
+
+    private static Span<byte> SectorOf(byte[] cluster, int index) => cluster.AsSpan(index * Sector, Sector);
+
+    // Fields of later versions of the format stay as they are.
+    private void KeepUnknownFields(byte[] cluster)
+    {
+        if (changed.HeaderLength > CurrentHeaderLength)
+        {
+            _now.AsSpan(CurrentHeaderLength, changed.HeaderLength - CurrentHeaderLength).CopyTo(cluster.AsSpan(CurrentHeaderLength));
+        }
+    }
+
+    // Null when there is no room for one.
+    private byte[]? BuildBetween(int used)
+    {
+        Qcow2Header header = changed with { Extensions = [.. changed.Extensions.Where(e => e.Type != ExtensionFeatureNames)] };
+        int nameLength = header.BackingFile is { } name ? Encoding.UTF8.GetByteCount(name) : 0;
+        int nameOffset = (_now.Length - nameLength) & ~7;
+        if (nameOffset < used || ExtensionsEnd(Qcow2HeaderWriter.Build(header with { BackingFile = null }), header) > Sector)
+        {
+            return null;
+        }
+
+        byte[] between = Qcow2HeaderWriter.Build(header, nameOffset);
+        KeepUnknownFields(between);
+        return between;
+    }
+
+    // Where what a header says of the cluster ends.
+    private static int End(byte[] cluster, Qcow2Header header)
+    {
+        long name = header.BackingFile is null ? 0 : (long)BinaryPrimitives.ReadUInt64BigEndian(cluster.AsSpan(8)) + BinaryPrimitives.ReadUInt32BigEndian(cluster.AsSpan(16));
+        long end = Math.Max(Math.Max(Sector, name), ExtensionsEnd(cluster, header));
+        return (int)Math.Min(cluster.Length, (end + Sector - 1) & -Sector);
+    }
+
+    private static long ExtensionsEnd(byte[] cluster, Qcow2Header header)
+    {
+        long offset = header.Version == 2 ? Version2HeaderLength : header.HeaderLength;
+        foreach (HeaderExtension extension in header.Extensions)
+        {
+            offset += ExtensionHeadLength + ((extension.Data.Length + 7L) & ~7L);
+        }
+
+        return Math.Min(cluster.Length, offset + ExtensionHeadLength);
+    }
+
+    // Makes a part what it should be, durably; only sectors that differ are written.
+    private async IoTask WriteAsync(byte[] cluster, int start, int end)
+    {
+        while (start < end && SectorOf(cluster, start / Sector).SequenceEqual(SectorOf(_now, start / Sector)))
+        {
+            start += Sector;
+        }
+
+        while (start < end && SectorOf(cluster, (end / Sector) - 1).SequenceEqual(SectorOf(_now, (end / Sector) - 1)))
+        {
+            end -= Sector;
+        }
+
+        if (start < end)
+        {
+            await file.WriteBytesAsync(start, cluster.AsMemory(start, end - start));
+            await file.FlushAsync();
+            cluster.AsSpan(start, end - start).CopyTo(_now.AsSpan(start));
+        }
+    }
+}
