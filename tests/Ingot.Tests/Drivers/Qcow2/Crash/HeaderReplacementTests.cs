@@ -1,4 +1,3 @@
-using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Drivers.Qcow2;
 using Ingot.Io;
