@@ -12,8 +12,6 @@ namespace Ingot.Block;
 /// <param name="options">How.</param>
 public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions options)
 {
-    private const int SalvageLength = 512;
-
     private readonly LoopMutex _claiming = new();
     private readonly ClaimOrder _order = new();
     private readonly long _length = options.Length >= 0 ? options.Length : source.Length - options.SourceOffset;
@@ -21,6 +19,7 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
     private readonly int _chunk = ChunkOf(source, target, options);
     private readonly WriteFlags _writeFlags = options.Compress ? WriteFlags.Compressed : WriteFlags.None;
     private readonly RateLimit _rate = new(options.BytesPerSecond);
+    private readonly SalvagedSource _source = new(source, options);
     private long _cursor;
     private Extent _known;
     private bool _failed;
@@ -55,7 +54,35 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
 
     /// <summary>Copies. Completes when all workers have ended, also after a failure; flushes nothing.</summary>
     /// <returns>The task; fails with the first failure of any worker.</returns>
-    public IoTask RunAsync() => WorkGroup.RunAsync(options.Parallel, WorkAsync);
+    public async IoTask RunAsync()
+    {
+        if (_source.Salvages)
+        {
+            await SurveyAsync();
+        }
+
+        await WorkGroup.RunAsync(options.Parallel, WorkAsync);
+    }
+
+    // Tells all that is wrong with the source's tables before anything is copied: they are what decides whether the copy is worth its time.
+    private async IoTask SurveyAsync()
+    {
+        var problems = new List<SalvageProblem>();
+        for (long offset = 0; offset < _length && !Cancellation.IsCancellationRequested;)
+        {
+            offset += (await _source.GetExtentAsync(offset, _length - offset, problems)).Length;
+            Report(problems);
+        }
+    }
+
+    private void Report(List<SalvageProblem>? problems)
+    {
+        if (problems is { Count: > 0 })
+        {
+            problems.OrderBy(p => p.Offset).ToList().ForEach(options.Salvage!);
+            problems.Clear();
+        }
+    }
 
     private static int UnitOf(BlockNode target, CopyOptions options)
     {
@@ -128,11 +155,13 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
 
         await _rate.WaitAsync(claim.Length);
         IoVector data = buffer!.Slice(0, (int)claim.Length);
-        await ReadAsync(claim.Offset, data);
+        await _source.ReadAsync(claim.Offset, data, claim.Problems);
         if (!options.OutOfOrder)
         {
             await _order.WaitAsync(claim.Number);
         }
+
+        Report(claim.Problems);
 
         IoTask writing = !_failed ? WriteAsync(claim.Offset, buffer, (int)claim.Length) : IoTask.Completed;
         if (!options.OutOfOrder)
@@ -150,34 +179,20 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         await writing;
     }
 
-    private IoTask ReadAsync(long offset, IoVector data)
-        => options.Salvage is null ? source.ReadAsync(options.SourceOffset + offset, data) : SalvageAsync(offset, data);
-
-    private async IoTask SalvageAsync(long offset, IoVector data)
+    private async IoTask WriteAsync(long offset, IoBuffer buffer, int length)
     {
-        Errno status = await source.ReadAsync(options.SourceOffset + offset, data).Status();
-        if (status == Errno.None)
+        try
         {
-            return;
+            await WriteRunsAsync(offset, buffer, length);
         }
-
-        for (long done = 0; done < data.Length; done += SalvageLength)
+        catch (ErrnoException e) when (options.NamesOffsets)
         {
-            IoVector piece = data.Slice(done, Math.Min(SalvageLength, data.Length - done));
-            try
-            {
-                await source.ReadAsync(options.SourceOffset + offset + done, piece);
-            }
-            catch (ErrnoException e)
-            {
-                options.Salvage!(options.SourceOffset + offset + done, e);
-                piece.Clear();
-            }
+            throw new ErrnoException(e.Errno, $"error while writing at byte {offset}: {e.Message}", e);
         }
     }
 
     // Writes the runs of a chunk that hold data, and makes the others zero unless they are.
-    private async IoTask WriteAsync(long offset, IoBuffer buffer, int length)
+    private async IoTask WriteRunsAsync(long offset, IoBuffer buffer, int length)
     {
         int padded = PadToAlignment(offset, buffer, length);
         if (options.SparseLength == 0 || !options.DetectsZeroes)
@@ -242,30 +257,45 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
             }
 
             long start = _cursor;
-            (ClaimKind kind, long aligned) = Classify(await ExtentAtAsync(start), start);
+            List<SalvageProblem>? problems = _source.Salvages ? [] : null;
+            (ClaimKind kind, long aligned) = Classify(await ExtentAtAsync(start, problems), start);
             if (kind == ClaimKind.Data)
             {
-                long limit = Math.Min(start + _chunk, _length);
-                for (long end = aligned; end < limit;)
-                {
-                    (ClaimKind next, long nextEnd) = Classify(await ExtentAtAsync(end), end);
-                    if (next != ClaimKind.Data)
-                    {
-                        break;
-                    }
-
-                    end = aligned = nextEnd;
-                }
-
-                aligned = Math.Min(aligned, limit);
+                aligned = await EndOfDataAsync(aligned, Math.Min(start + _chunk, _length), problems);
             }
 
             _cursor = aligned;
-            return new Claim(kind, start, aligned - start, _order.Take(options.OutOfOrder && kind == ClaimKind.Data));
+            return new Claim(kind, start, aligned - start, _order.Take(options.OutOfOrder && kind == ClaimKind.Data), problems);
         }
         finally
         {
             _claiming.Unlock();
+        }
+    }
+
+    // Where a run of data ends that is known up to a unit's end.
+    private async IoTask<long> EndOfDataAsync(long end, long limit, List<SalvageProblem>? problems)
+    {
+        while (true)
+        {
+            // The rest of a unit is data in any case, but what is wrong with it must be told.
+            for (long at = _known.End; problems is not null && at < Math.Min(end, limit); at = _known.End)
+            {
+                await ExtentAtAsync(at, problems);
+            }
+
+            if (end >= limit)
+            {
+                return limit;
+            }
+
+            (ClaimKind next, long nextEnd) = Classify(await ExtentAtAsync(end, problems), end);
+            if (next != ClaimKind.Data)
+            {
+                return end;
+            }
+
+            end = nextEnd;
         }
     }
 
@@ -283,20 +313,16 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         return (ClaimKind.Data, Math.Min((extentEnd + _unit - 1) / _unit * _unit, _length));
     }
 
-    // Extents in the copy's own offsets; one that reaches further than the last claim is not asked for again.
-    private async IoTask<Extent> ExtentAtAsync(long offset)
+    // An extent that reaches further than the last claim is not asked for again.
+    private async IoTask<Extent> ExtentAtAsync(long offset, List<SalvageProblem>? problems)
     {
         if (_known.Length == 0 || offset < _known.Offset || offset >= _known.End)
         {
-            long at = options.SourceOffset + offset;
-            Extent extent = options.Below is { } below
-                ? await ExtentWalker.GetExtentAboveAsync(source, below, at, _length - offset)
-                : (await ExtentWalker.GetChainExtentAsync(source, at, _length - offset)).Extent;
-            _known = extent with { Offset = offset };
+            _known = await _source.GetExtentAsync(offset, _length - offset, problems);
         }
 
         return _known;
     }
 
-    private readonly record struct Claim(ClaimKind Kind, long Offset, long Length, long Number);
+    private readonly record struct Claim(ClaimKind Kind, long Offset, long Length, long Number, List<SalvageProblem>? Problems);
 }

@@ -59,7 +59,12 @@ public abstract class BlockNode
     public virtual BlockNode? Backing => null;
 
     /// <summary>The file name that a user would give to open this again; a json: name when there is none.</summary>
-    public virtual string FileName => File?.FileName ?? "";
+    public virtual string FileName => File is not { } file ? ""
+        : file.FileName.StartsWith("json:", StringComparison.Ordinal) ? $"json:{{\"driver\": \"{DriverName}\", \"file\": {file.FileName["json:".Length..]}}}"
+        : file.FileName;
+
+    /// <summary>The file name that relative names in this image count from.</summary>
+    public string BaseFileName => File is { } file ? file.BaseFileName : FileName;
 
     /// <summary>
     /// Chooses the loop that this node and all below it run on from now on. The first choice stays: nodes that share one with a settled node settle
@@ -234,7 +239,7 @@ public abstract class BlockNode
     /// <param name="preallocation">How new bytes are backed.</param>
     /// <returns>The task.</returns>
     protected virtual IoTask ResizeCore(long length, Preallocation preallocation)
-        => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, $"The '{DriverName}' driver of node '{Name}' does not support resize"));
+        => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, "Image format driver does not support resize"));
 
     // Exports and roots check what a peer asks for; a bad range here is a defect of ours, so it must not reach a file.
     private void CheckRange(long offset, long length)

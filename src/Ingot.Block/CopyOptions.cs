@@ -1,5 +1,3 @@
-using Ingot.Linux;
-
 namespace Ingot.Block;
 
 /// <summary>How a <see cref="BlockCopier"/> works. All sizes are bytes.</summary>
@@ -41,6 +39,9 @@ public sealed record CopyOptions
     /// <summary>Bytes to copy; negative for all from <see cref="SourceOffset"/> on.</summary>
     public long Length { get; init; } = -1;
 
-    /// <summary>Called for each 512 bytes that can't be read, with their offset; zeroes take their place. Null fails the copy instead.</summary>
-    public Action<long, ErrnoException>? Salvage { get; init; }
+    /// <summary>Whether failures say at which byte the copy was.</summary>
+    public bool NamesOffsets { get; init; }
+
+    /// <summary>Called for what can't be read, in the order of offsets within a chunk; zeroes take its place. Null fails the copy instead.</summary>
+    public Action<SalvageProblem>? Salvage { get; init; }
 }

@@ -38,18 +38,21 @@ public static class BlockEvents
     /// <summary>What surrounds new bytes is written to their cluster.</summary>
     public const string WriteCopy = "cow_write";
 
+    /// <summary>What was read from a backing file is stored above it.</summary>
+    public const string WriteReadCopy = "cor_write";
+
     /// <summary>The file is made durable.</summary>
     public const string Flush = "flush_to_disk";
 
     private static readonly HashSet<string> Known =
     [
-        "none", ReadData, WriteData, LoadL2, UpdateL2, UpdateL1, LoadRefcounts, UpdateRefcounts, UpdateRefcountTable, WriteCopy, Flush,
+        "none", ReadData, WriteData, LoadL2, UpdateL2, UpdateL1, LoadRefcounts, UpdateRefcounts, UpdateRefcountTable, WriteCopy, WriteReadCopy, Flush,
         "l1_grow_alloc_table", "l1_grow_write_table", "l1_grow_activate_table", "l2_update_compressed", "l2_alloc_cow_read", "l2_alloc_write",
         "read_backing_aio", "read_compressed", "vmstate_load", "vmstate_save", "cow_read", "reftable_load", "reftable_grow", "refblock_update",
         "refblock_alloc", "refblock_alloc_hookup", "refblock_alloc_write", "refblock_alloc_write_blocks", "refblock_alloc_write_table",
         "refblock_alloc_switch_table", "cluster_alloc", "cluster_alloc_bytes", "cluster_free", "flush_to_os", "pwritev_rmw_head",
         "pwritev_rmw_after_head", "pwritev_rmw_tail", "pwritev_rmw_after_tail", "pwritev", "pwritev_zero", "pwritev_done", "empty_image_prepare",
-        "l1_shrink_write_table", "l1_shrink_free_l2_clusters", "cor_write", "cluster_alloc_space",
+        "l1_shrink_write_table", "l1_shrink_free_l2_clusters", "cluster_alloc_space",
     ];
 
     /// <summary>Whether a name is that of an event; also of those that no format here signals.</summary>

@@ -2,6 +2,7 @@ using System.Text;
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Drivers.Crypto;
+using Ingot.Drivers.Throttle;
 using Ingot.Linux;
 
 namespace Ingot.Cli;
@@ -63,8 +64,11 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
         }
     }
 
-    /// <summary>What --object gave.</summary>
+    /// <summary>Secrets that --object gave.</summary>
     public SecretTable Secrets { get; } = new();
+
+    /// <summary>Throttle groups that --object gave.</summary>
+    public ThrottleTable Throttles { get; } = new();
 
     /// <summary>Makes the objects that --object describes.</summary>
     /// <param name="definitions">Pairs, or JSON objects, in the order given.</param>
@@ -75,16 +79,31 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
         {
             OptionSet options = definition.StartsWith('{') ? JsonText.Parse(definition, "--object") : KeyValueText.Parse(definition, "qom-type");
             string type = options.TakeRequired("qom-type");
-            if (type != "secret")
+            switch (type)
             {
-                throw new OptionException($"Parameter 'qom-type' does not accept value '{type}'");
+                case "secret":
+                    Secrets.Add(options);
+                    break;
+                case "throttle-group":
+                    Throttles.Add(options);
+                    break;
+                default:
+                    throw new OptionException($"Parameter 'qom-type' does not accept value '{type}'");
             }
-
-            Secrets.Add(options);
         }
     }
 
-    public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message), Secrets = Secrets };
+    /// <summary>A graph for the images of a command. One that turns out to be wrong ends it.</summary>
+    /// <returns>The graph.</returns>
+    public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message), Secrets = Secrets, Throttles = Throttles, Diverged = GiveUp };
+
+    // What is known of an image that reads as something else than its copy is not worth to be continued.
+    private void GiveUp(string message)
+    {
+        Out.Flush();
+        Error.WriteLine(message);
+        Environment.Exit(1);
+    }
 
     private static StreamWriter Open(int fd, bool flush) => new(new DescriptorStream(fd), new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
 }

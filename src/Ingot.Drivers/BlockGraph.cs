@@ -1,5 +1,7 @@
 using Ingot.Block;
 using Ingot.Drivers.Crypto;
+using Ingot.Drivers.File;
+using Ingot.Drivers.Throttle;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -21,6 +23,12 @@ public sealed class BlockGraph
 
     /// <summary>Passwords and keys that options name.</summary>
     public SecretTable Secrets { get; init; } = new();
+
+    /// <summary>Throttle groups that options name.</summary>
+    public ThrottleTable Throttles { get; init; } = new();
+
+    /// <summary>What to do when a node that checks others finds that they differ (blkverify): told what differs. Null fails the request.</summary>
+    public Action<string>? Diverged { get; set; }
 
     /// <summary>The full path of an image that is opened for writing when another one names it as its backing file; for commit.</summary>
     public string? WritableBacking { get; set; }
@@ -167,15 +175,29 @@ public sealed class BlockGraph
             case string name:
                 return new ChildNode(Find(name) ?? throw new OptionException($"Cannot find device='' nor node-name='{name}'"), IsOwned: false);
             case OptionSet options:
-                if (!options.Has("driver") && options.Peek("filename") is { } fileName)
-                {
-                    options.Set("driver", ProtocolOf(fileName).Name);
-                }
+                NameDriver(options);
 
                 return new ChildNode(await OpenAsync(options, flags & ~OpenFlags.NoBacking), IsOwned: true);
             default:
                 throw new OptionException($"Parameter '{role}' must be a node name or options");
         }
+    }
+
+    /// <summary>Opens or finds a child that is an image of its own: without "driver" its format is probed.</summary>
+    /// <param name="reference">A node name, an <see cref="OptionSet"/>, or null.</param>
+    /// <param name="role">Its role, for messages.</param>
+    /// <param name="flags">How to open it.</param>
+    /// <returns>The child, or null without a reference.</returns>
+    public async IoTask<ChildNode?> OpenImageChildAsync(object? reference, string role, OpenFlags flags)
+    {
+        if (reference is not OptionSet options || options.Has("driver"))
+        {
+            return await OpenChildAsync(reference, role, flags);
+        }
+
+        return options.Has("file")
+            ? new ChildNode(await OpenAsync(options, flags & ~OpenFlags.NoBacking), IsOwned: true)
+            : throw new OptionException("Must specify either driver or file");
     }
 
     /// <summary>Finds a node by name.</summary>
@@ -209,6 +231,25 @@ public sealed class BlockGraph
 
     private static BlockDriver FindDriver(string name) => DriverTable.Find(name) ?? throw new OptionException($"Unknown driver '{name}'");
 
+    // A file name beside a format is that of the file below; without a driver it tells the protocol.
+    private static void NameDriver(OptionSet options)
+    {
+        if (options.Peek("filename") is not { } fileName)
+        {
+            return;
+        }
+
+        if (options.Peek("driver") is not { } name)
+        {
+            options.Set("driver", ProtocolOf(fileName).Name);
+        }
+        else if (DriverTable.Find(name) is { IsProtocol: false } && !options.Has("file"))
+        {
+            options.TakeString("filename");
+            options.Set("file.filename", fileName);
+        }
+    }
+
     // A name "xyz:..." whose colon comes before any slash names a protocol; everything else is a path.
     private static BlockDriver ProtocolOf(string fileName)
     {
@@ -218,8 +259,7 @@ public sealed class BlockGraph
             return DriverTable.Find(protocol) is { IsProtocol: true } driver ? driver : throw new OptionException($"Unknown protocol '{protocol}'");
         }
 
-        bool isDevice = Libc.TryStat(StripFilePrefix(fileName)) is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFBLK;
-        return FindDriver(isDevice ? "host_device" : "file");
+        return FindDriver(FileDriver.KindOf(StripFilePrefix(fileName)));
     }
 
     private static OpenFlags TakeFlags(OptionSet options, OpenFlags flags)

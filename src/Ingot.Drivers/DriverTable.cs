@@ -1,10 +1,15 @@
 using Ingot.Drivers.BlkDebug;
+using Ingot.Drivers.BlkVerify;
+using Ingot.Drivers.CopyOnRead;
 using Ingot.Drivers.Crypto;
 using Ingot.Drivers.File;
 using Ingot.Drivers.Memory;
 using Ingot.Drivers.Null;
+using Ingot.Drivers.Preallocate;
 using Ingot.Drivers.Qcow2;
+using Ingot.Drivers.Quorum;
 using Ingot.Drivers.Raw;
+using Ingot.Drivers.Throttle;
 using Ingot.Drivers.VhostUserBlk;
 
 namespace Ingot.Drivers;
@@ -15,8 +20,9 @@ public static class DriverTable
     /// <summary>All drivers, in the order in which they are listed to people.</summary>
     public static IReadOnlyList<BlockDriver> All { get; } =
     [
-        new FileDriver(isDevice: false),
-        new FileDriver(isDevice: true),
+        new FileDriver("file"),
+        new FileDriver("host_device"),
+        new FileDriver("host_cdrom"),
         new MemoryDriver(),
         new NullDriver("null-co"),
         new NullDriver("null-aio"),
@@ -25,6 +31,11 @@ public static class DriverTable
         new LuksDriver(),
         new VhostUserBlkDriver(),
         new BlkDebugDriver(),
+        new BlkVerifyDriver(),
+        new CopyOnReadDriver(),
+        new PreallocateDriver(),
+        new QuorumDriver(),
+        new ThrottleDriver(),
     ];
 
     /// <summary>Finds a driver.</summary>

@@ -70,6 +70,13 @@ public sealed record OpenRequest(BlockGraph Graph, OptionSet Options, OpenFlags 
     public IoTask<ChildNode?> OpenChildAsync(string role, OpenFlags flags) => role == "file" && ProbedFile is not null
         ? new IoTask<ChildNode?>(ProbedFile)
         : Graph.OpenChildAsync(Options.TakeReference(role), role, flags);
+
+    /// <summary>Opens or finds a child that must be there, for the same use as the new node.</summary>
+    /// <param name="role">The option.</param>
+    /// <returns>The child.</returns>
+    /// <exception cref="OptionException">The option is absent.</exception>
+    public async IoTask<ChildNode> OpenRequiredChildAsync(string role)
+        => await OpenChildAsync(role, Flags) ?? throw new OptionException($"A block device must be specified for \"{role}\"");
 }
 
 /// <summary>A node below another, and whether its parent closes it.</summary>

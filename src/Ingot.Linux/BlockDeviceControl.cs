@@ -22,4 +22,9 @@ public static unsafe class BlockDeviceControl
         int size;
         return Libc.ioctl(fd.Value, Libc.BLKSSZGET, &size) == 0 && size > 0 ? size : 512;
     }
+
+    /// <summary>Whether a block device is a drive for optical media.</summary>
+    /// <param name="fd">An open block device; opened without waiting for a medium.</param>
+    /// <returns>True when it knows the state of its tray.</returns>
+    public static bool IsOpticalDrive(FileDescriptor fd) => Libc.ioctl(fd.Value, Libc.CDROM_DRIVE_STATUS, (void*)Libc.CDSL_CURRENT) >= 0;
 }

@@ -73,6 +73,8 @@ public enum Errno
     ECONNREFUSED = 111,
     /// <summary>Operation now in progress.</summary>
     EINPROGRESS = 115,
+    /// <summary>No medium found.</summary>
+    ENOMEDIUM = 123,
     /// <summary>Operation canceled.</summary>
     ECANCELED = 125,
 }

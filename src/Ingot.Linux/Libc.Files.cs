@@ -14,7 +14,7 @@ public static unsafe partial class Libc
     public const int F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4;
     public const short F_RDLCK = 0, F_WRLCK = 1, F_UNLCK = 2;
     public const uint S_IFMT = 0xF000, S_IFREG = 0x8000, S_IFBLK = 0x6000, S_IFCHR = 0x2000, S_IFSOCK = 0xC000, S_IFDIR = 0x4000;
-    public const nuint BLKGETSIZE64 = 0x80081272, BLKSSZGET = 0x1268, BLKPBSZGET = 0x127B, BLKDISCARD = 0x1277, BLKZEROOUT = 0x127F, BLKROGET = 0x125E, BLKFLSBUF = 0x1261;
+    public const nuint BLKGETSIZE64 = 0x80081272, BLKSSZGET = 0x1268, BLKPBSZGET = 0x127B, BLKDISCARD = 0x1277, BLKZEROOUT = 0x127F, BLKROGET = 0x125E, BLKFLSBUF = 0x1261, CDROM_DRIVE_STATUS = 0x5326, CDSL_CURRENT = int.MaxValue;
     public const int RWF_DSYNC = 2;
 
     [StructLayout(LayoutKind.Sequential)]

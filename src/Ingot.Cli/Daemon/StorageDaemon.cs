@@ -10,7 +10,7 @@ namespace Ingot.Cli;
 /// <summary>The nodes, threads and exports of a daemon, by their ids. Lives on the control loop.</summary>
 internal sealed class StorageDaemon(CommandContext context)
 {
-    private readonly BlockGraph _graph = context.NewGraph();
+    private readonly BlockGraph _graph = NewGraph(context);
     private readonly Stack<BlockNode> _nodes = new();
     private readonly Dictionary<string, EventLoop> _threads = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Export> _exports = new(StringComparer.Ordinal);
@@ -33,10 +33,14 @@ internal sealed class StorageDaemon(CommandContext context)
     public void AddObject(OptionSet options)
     {
         string type = options.TakeRequired("qom-type");
-        if (type == "secret")
+        switch (type)
         {
-            _graph.Secrets.Add(options);
-            return;
+            case "secret":
+                _graph.Secrets.Add(options);
+                return;
+            case "throttle-group":
+                _graph.Throttles.Add(options);
+                return;
         }
 
         string id = options.TakeRequired("id");
@@ -104,6 +108,14 @@ internal sealed class StorageDaemon(CommandContext context)
         {
             thread.Dispose();
         }
+    }
+
+    // Other disks go on when one turns out to be wrong.
+    private static BlockGraph NewGraph(CommandContext context)
+    {
+        BlockGraph graph = context.NewGraph();
+        graph.Diverged = context.Warn;
+        return graph;
     }
 
     private static VhostUserBlkOptions TakeExport(OptionSet options, string id)

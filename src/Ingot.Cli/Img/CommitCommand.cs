@@ -60,7 +60,7 @@ internal static class CommitCommand
             BlockNode found = arguments.Last("base") is { } name
                 ? ImageNames.FindInChain(top, name) ?? throw new OptionException($"Did not find '{name}' in the backing chain of '{arguments.Operands[0]}'")
                 : top.Backing ?? throw new OptionException("Image does not have a backing file");
-            return ImageNames.FullPath(found.FileName);
+            return ImageNames.FullPath(found.BaseFileName);
         }
         finally
         {
@@ -71,7 +71,7 @@ internal static class CommitCommand
     private static async IoTask CommitAsync(CommandContext context, Arguments arguments, BlockNode top, string path, long rate)
     {
         BlockNode? below = top.Backing;
-        while (below is not null && ImageNames.FullPath(below.FileName) != path)
+        while (below is not null && ImageNames.FullPath(below.BaseFileName) != path)
         {
             below = below.Backing;
         }

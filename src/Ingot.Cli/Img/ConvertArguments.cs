@@ -26,7 +26,7 @@ internal sealed record ConvertArguments
         Option.Switch('n', "no-create", "write into a target that exists"),
         Option.Switch('\0', "target-is-zero", "the target of -n reads as zeroes already"),
         Option.Value('S', "sparse-size", "SPARSE_SIZE", "runs of zeroes of this length stay holes in the target (4k);\n0 looks for none and allocates everything"),
-        Option.Switch('\0', "bitmaps", "also copy any persistent bitmaps present in source (not in this version)"),
+        Option.Switch('\0', "bitmaps", "also copy any persistent bitmaps present in source"),
         Option.Switch('\0', "skip-broken-bitmaps", "skip (do not error out) any broken bitmaps"),
         CommonOptions.ForceShare,
         CommonOptions.Untrusted,
@@ -65,6 +65,15 @@ internal sealed record ConvertArguments
 
     public bool IsSalvage { get; init; }
 
+    /// <summary>Whether persistent dirty bitmaps are copied, too.</summary>
+    public bool CopiesBitmaps { get; init; }
+
+    /// <summary>The bitmaps to copy, once the source is open.</summary>
+    public BitmapCopy? Bitmaps { get; init; }
+
+    /// <summary>Whether inconsistent bitmaps stay behind.</summary>
+    public bool SkipsBrokenBitmaps { get; init; }
+
     public bool ShowsProgress { get; init; }
 
     public static ConvertArguments Parse(Arguments arguments)
@@ -87,6 +96,8 @@ internal sealed record ConvertArguments
             NoCreate = arguments.Has("no-create"),
             TargetIsZero = arguments.Has("target-is-zero"),
             IsSalvage = arguments.Has("salvage"),
+            CopiesBitmaps = arguments.Has("bitmaps"),
+            SkipsBrokenBitmaps = arguments.Has("skip-broken-bitmaps"),
             ShowsProgress = arguments.Has("progress"),
         };
     }
@@ -142,6 +153,7 @@ internal sealed record ConvertArguments
             BytesPerSecond = arguments.Size("rate", "rate limit") ?? 0,
             Compress = arguments.Has("compress"),
             OutOfOrder = arguments.Has("oob-writes"),
+            NamesOffsets = true,
         };
     }
 
@@ -168,11 +180,6 @@ internal sealed record ConvertArguments
         if (arguments.Has("source-snapshot") && arguments.Operands.Count > 2)
         {
             throw Refuse("No support for concatenating multiple snapshot");
-        }
-
-        if (arguments.Has("bitmaps"))
-        {
-            throw Refuse("Bitmaps can't be copied by this version");
         }
     }
 

@@ -51,7 +51,10 @@ internal static class ConvertCommand
                 await snapshot.LoadAsync(sources[0]);
             }
 
-            await ConvertAsync(context, graph, sources, plan, interrupts);
+            BitmapCopy? bitmaps = !plan.CopiesBitmaps ? null
+                : sources.Count == 1 ? await BitmapCopy.PrepareAsync(sources[0], plan.SkipsBrokenBitmaps)
+                : throw new OptionException("Copying bitmaps only possible with single source");
+            await ConvertAsync(context, graph, sources, plan with { Bitmaps = bitmaps }, interrupts);
             return 0;
         }
         catch (OperationCanceledException)
@@ -130,12 +133,17 @@ internal static class ConvertCommand
 
     private static async IoTask CopyAsync(CommandContext context, List<BlockNode> sources, BlockNode target, ConvertArguments plan, Interrupts interrupts)
     {
+        if (plan.Bitmaps is not null)
+        {
+            await BitmapCopy.CheckTargetAsync(target);
+        }
+
         bool isZero = plan.TargetIsZero || (!plan.NoCreate && !plan.HasBacking && (target.Features & BlockFeatures.ZeroInitialized) != 0);
         CopyOptions options = plan.Copy with
         {
             TargetIsZero = isZero,
             Below = plan.HasBacking ? sources[0].Backing : null,
-            Salvage = plan.IsSalvage ? (offset, e) => context.Warn($"error while reading offset {offset}: {ErrnoException.Text(e.Errno)}") : null,
+            Salvage = plan.IsSalvage ? problem => Tell(context, problem) : null,
         };
         var job = new ConvertJob(sources, target, options);
         var progress = ProgressMeter.Start(context, plan.ShowsProgress, job.Length);
@@ -149,11 +157,23 @@ internal static class ConvertCommand
             throw;
         }
 
+        if (plan.Bitmaps is { } bitmaps)
+        {
+            await bitmaps.CopyAsync(target, context.Warn);
+        }
+
         if ((plan.TargetFlags & OpenFlags.NoFlush) == 0)
         {
             await target.FlushAsync();
         }
 
         progress.End(job.Length);
+    }
+    private static void Tell(CommandContext context, SalvageProblem problem)
+    {
+        if (!context.IsQuiet)
+        {
+            context.Warn($"error while reading {(problem.IsStatus ? "block status at " : "")}offset {problem.Offset}: {ErrnoException.Text(problem.Error.Errno)}");
+        }
     }
 }

@@ -31,7 +31,7 @@ internal static class ImageNames
     {
         for (BlockNode node = top; node.Backing is { } backing; node = backing)
         {
-            if (FullPath(Resolve(node.FileName, name)) == FullPath(backing.FileName))
+            if (FullPath(Resolve(node.BaseFileName, name)) == FullPath(backing.BaseFileName))
             {
                 return backing;
             }

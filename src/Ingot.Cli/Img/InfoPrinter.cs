@@ -6,15 +6,15 @@ namespace Ingot.Cli;
 /// <summary>Prints facts for people.</summary>
 internal static class InfoPrinter
 {
-    public static void Print(TextWriter o, NodeFacts facts) => Print(o, facts, "", "", isChild: false);
+    public static void Print(TextWriter o, NodeFacts facts) => Print(o, facts, "", "", isLeaf: false);
 
-    private static void Print(TextWriter o, NodeFacts facts, string indent, string path, bool isChild)
+    private static void Print(TextWriter o, NodeFacts facts, string indent, string path, bool isLeaf)
     {
         ImageInfo info = facts.Info;
         string disk = facts.ActualSize is { } size ? SizeText.ToHuman(size) : "unavailable";
-        o.WriteLine($"{indent}{(isChild ? "filename" : "image")}: {facts.FileName}");
-        o.WriteLine($"{indent}{(isChild ? "protocol type" : "file format")}: {facts.Driver}");
-        o.WriteLine($"{indent}{(isChild ? "file length" : "virtual size")}: {SizeText.ToHuman(facts.Length)} ({facts.Length} bytes)");
+        o.WriteLine($"{indent}{(isLeaf ? "filename" : "image")}: {facts.FileName}");
+        o.WriteLine($"{indent}{(isLeaf ? "protocol type" : "file format")}: {facts.Driver}");
+        o.WriteLine($"{indent}{(isLeaf ? "file length" : "virtual size")}: {SizeText.ToHuman(facts.Length)} ({facts.Length} bytes)");
         o.WriteLine($"{indent}disk size: {disk}");
         WriteIf(o, info.IsEncrypted, $"{indent}encrypted: yes");
         WriteIf(o, info.ClusterSize is not null, $"{indent}cluster_size: {info.ClusterSize}");
@@ -26,7 +26,7 @@ internal static class InfoPrinter
         {
             string childPath = $"{path}/{role}";
             o.WriteLine($"{indent}Child node '{childPath}':");
-            Print(o, child, indent + "    ", childPath, isChild: true);
+            Print(o, child, indent + "    ", childPath, isLeaf: child.Children.Count == 0);
         }
     }
 

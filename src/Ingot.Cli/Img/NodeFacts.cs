@@ -8,7 +8,7 @@ namespace Ingot.Cli;
 /// <param name="Driver">The driver's name.</param>
 /// <param name="Length">The virtual size in bytes.</param>
 /// <param name="Info">The driver's facts.</param>
-/// <param name="Children">Without the backing node, whose facts are the image's own.</param>
+/// <param name="Children">The nodes below, the backing node first.</param>
 internal sealed record NodeFacts(string FileName, string Driver, long Length, ImageInfo Info, IReadOnlyList<(string Role, NodeFacts Facts)> Children)
 {
     private const int Sector = 512;
@@ -22,10 +22,8 @@ internal sealed record NodeFacts(string FileName, string Driver, long Length, Im
         var children = new List<(string, NodeFacts)>();
         foreach ((string role, BlockNode child) in node.Children)
         {
-            if (role != "backing")
-            {
-                children.Add((role, await CollectAsync(child)));
-            }
+            // The newest first, as QEMU lists them: backing files are opened last.
+            children.Insert(role == "backing" ? 0 : children.Count, (role, await CollectAsync(child)));
         }
 
         long length = (node.Length + Sector - 1) / Sector * Sector;
@@ -33,7 +31,7 @@ internal sealed record NodeFacts(string FileName, string Driver, long Length, Im
     }
 
     /// <summary>What the image takes on its host, or null.</summary>
-    public long? ActualSize => Info.ActualSize ?? (Children.Count > 0 ? Children[0].Facts.ActualSize : null);
+    public long? ActualSize => Info.ActualSize ?? Children.Where(c => c.Role == "file").Select(c => c.Facts.ActualSize).FirstOrDefault();
 
     /// <summary>Format-specific facts with a name for their kind; files have empty ones.</summary>
     public IReadOnlyList<(string Key, object Value)>? Specific => Info.Specific ?? (Driver == "file" ? [] : null);

@@ -118,7 +118,7 @@ internal static class RebaseCommand
     {
         try
         {
-            return await graph.OpenFileAsync(ImageNames.Resolve(image.FileName, name), format, flags);
+            return await graph.OpenFileAsync(ImageNames.Resolve(image.BaseFileName, name), format, flags);
         }
         catch (ErrnoException e)
         {

@@ -1,5 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Drivers.CopyOnRead;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -53,9 +54,22 @@ internal sealed class IoSession(CommandContext context)
         BlockNode node = await image.OpenAsync(graph);
         _nodes.Push(node);
         _opened = image;
-        if (image.IsSnapshot)
+        try
         {
-            _nodes.Push(await TemporaryOverlay.OpenAsync(graph, node));
+            if (image.IsSnapshot)
+            {
+                _nodes.Push(await TemporaryOverlay.OpenAsync(graph, node));
+            }
+
+            if (image.CopiesOnRead)
+            {
+                _nodes.Push(image.CopyOnRead(_nodes.Peek()));
+            }
+        }
+        catch
+        {
+            await CloseAsync();
+            throw;
         }
     }
 
@@ -179,6 +193,15 @@ internal sealed record IoImage(string? Name, OptionSet Options, string? Format, 
     /// <summary>--snapshot: what is written is lost at the end.</summary>
     public bool IsSnapshot { get; init; }
 
+    /// <summary>-C: what is read from a backing file is stored in the image.</summary>
+    public bool CopiesOnRead { get; init; }
+
+    /// <summary>Puts copying over the open image.</summary>
+    /// <param name="node">The image.</param>
+    /// <returns>The node that copies.</returns>
+    public BlockNode CopyOnRead(BlockNode node) => !node.IsReadOnly ? CopyOnReadDriver.Over(node)
+        : throw new ErrnoException(Errno.EINVAL, $"can't open{(Name is null ? "" : $" device {Name}")}: Can't use copy-on-read on read-only device");
+
     /// <summary>Opens the image.</summary>
     /// <param name="graph">Where named nodes go.</param>
     /// <returns>The node.</returns>
@@ -201,7 +224,8 @@ internal sealed record IoImage(string? Name, OptionSet Options, string? Format, 
             }
             else if (Name is not null)
             {
-                options.Set("file.filename", Name);
+                bool isProtocol = options.Peek("driver") is { } driver && DriverTable.Find(driver) is { IsProtocol: true };
+                options.Set(isProtocol ? "filename" : "file.filename", Name);
             }
 
             if (Format is not null)

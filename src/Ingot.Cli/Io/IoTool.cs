@@ -93,11 +93,6 @@ internal static class IoTool
         }
 
         ImageOpener.CheckCommonOptions(arguments, "format");
-        if (arguments.Has("copy-on-read"))
-        {
-            throw new UsageException("--copy-on-read is not supported; put the driver copy-on-read over the image (--image-opts)") { HasHint = false };
-        }
-
         OpenFlags flags = Flags(arguments.Has("nocache") ? "none" : arguments.Last("cache"), arguments.Last("discard"), arguments.Has("read-only")) | ImageOpener.CommonFlags(arguments);
         return new IoImage(
             arguments.Has("image-opts") ? null : name,
@@ -106,6 +101,7 @@ internal static class IoTool
             flags)
         {
             IsSnapshot = arguments.Has("snapshot"),
+            CopiesOnRead = arguments.Has("copy-on-read"),
         };
     }
 

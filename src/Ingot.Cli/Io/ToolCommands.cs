@@ -43,7 +43,7 @@ internal static class ToolCommands
 
             OpenFlags flags = IoTool.Flags(words.Has('n') ? "none" : words.Last('t'), words.Last('d'), words.Has('r'))
                 | (words.Has('U') ? OpenFlags.ForceShare : OpenFlags.None);
-            await session.OpenAsync(new IoImage(words.Operands.FirstOrDefault(), options, null, flags) { IsSnapshot = words.Has('s') });
+            await session.OpenAsync(new IoImage(words.Operands.FirstOrDefault(), options, null, flags) { IsSnapshot = words.Has('s'), CopiesOnRead = words.Has('C') });
             return true;
         }
         catch (Exception e) when (e is ErrnoException or UsageException)

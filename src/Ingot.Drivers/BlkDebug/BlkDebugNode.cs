@@ -26,6 +26,8 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 
     public override BlockNode File => image.Node;
 
+    public override BlockNode? Backing => image.Node.Backing;
+
     internal ExtentLimits Zeroes { get; init; }
 
     internal ExtentLimits Discards { get; init; }

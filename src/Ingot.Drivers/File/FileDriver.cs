@@ -4,22 +4,44 @@ using Ingot.Linux;
 
 namespace Ingot.Drivers.File;
 
-/// <summary>Drivers "file" and "host_device": a regular file, or a kernel block device.</summary>
-/// <param name="isDevice">True for the driver of devices.</param>
-public sealed class FileDriver(bool isDevice) : BlockDriver
+/// <summary>Drivers "file", "host_device" and "host_cdrom": a regular file, a kernel block device, a drive with a medium that may be missing.</summary>
+/// <param name="name">The driver's name.</param>
+public sealed class FileDriver(string name) : BlockDriver
 {
+    private readonly bool _isDevice = name != "file";
+
     /// <inheritdoc/>
-    public override string Name => isDevice ? "host_device" : "file";
+    public override string Name => name;
 
     /// <inheritdoc/>
     public override bool IsProtocol => true;
+
+    /// <summary>The driver for what a path leads to.</summary>
+    /// <param name="path">The path.</param>
+    /// <returns>The driver's name.</returns>
+    public static string KindOf(string path)
+    {
+        if (Libc.TryStat(path) is not { } status || (status.Mode & Libc.S_IFMT) != Libc.S_IFBLK)
+        {
+            return "file";
+        }
+
+        int fd = Libc.open(path, Libc.O_RDONLY | Libc.O_NONBLOCK | Libc.O_CLOEXEC, 0);
+        if (fd < 0)
+        {
+            return "host_device"; // whose opening tells why
+        }
+
+        using var device = new FileDescriptor(fd);
+        return BlockDeviceControl.IsOpticalDrive(device) ? "host_cdrom" : "host_device";
+    }
 
     /// <inheritdoc/>
     public override IoTask<BlockNode> OpenAsync(OpenRequest request)
     {
         OptionSet options = request.Options;
-        string name = BlockGraph.StripFilePrefix(options.TakeRequired("filename"));
-        if (name.Length == 0)
+        string path = StripPrefix(options.TakeRequired("filename"));
+        if (path.Length == 0)
         {
             throw new OptionException($"The '{Name}' block driver requires a file name");
         }
@@ -39,15 +61,15 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
             throw new OptionException("aio=native was specified, but it requires cache.direct=on, which was not specified.");
         }
 
-        if (Libc.TryStat(name) is { } before && (before.Mode & Libc.S_IFMT) == Libc.S_IFIFO)
+        if (Libc.TryStat(path) is { } before && (before.Mode & Libc.S_IFMT) == Libc.S_IFIFO)
         {
-            CheckType(name, before); // opening it would wait for somebody at its other end
+            CheckType(path, before); // opening it would wait for somebody at its other end
         }
 
-        FileDescriptor fd = OpenDescriptor(name, request.Flags);
+        FileDescriptor fd = OpenDescriptor(path, request.Flags, name == "host_cdrom" ? Libc.O_NONBLOCK : 0);
         try
         {
-            return new IoTask<BlockNode>(CreateNode(request, fd, name, engine == "threads", locking));
+            return new IoTask<BlockNode>(CreateNode(request, fd, path, engine == "threads", locking));
         }
         catch
         {
@@ -57,7 +79,7 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<(string Name, string Help)> CreateOptions => isDevice
+    public override IReadOnlyList<(string Name, string Help)> CreateOptions => _isDevice
         ? []
         :
         [
@@ -68,7 +90,7 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
         ];
 
     /// <inheritdoc/>
-    public override IoTask CreateAsync(CreateRequest request) => isDevice ? base.CreateAsync(request) : CreateFileAsync(request.FileName, request.Size, request.Options);
+    public override IoTask CreateAsync(CreateRequest request) => _isDevice ? base.CreateAsync(request) : CreateFileAsync(request.FileName, request.Size, request.Options);
 
     /// <summary>Creates a regular file of a size, replacing what it held.</summary>
     /// <param name="fileName">Its name.</param>
@@ -136,40 +158,59 @@ public sealed class FileDriver(bool isDevice) : BlockDriver
         return fd >= 0 ? new FileDescriptor(fd) : throw ErrnoException.ForLastError($"Could not create '{name}'");
     }
 
-    private static FileDescriptor OpenDescriptor(string name, OpenFlags flags)
+    private static FileDescriptor OpenDescriptor(string path, OpenFlags flags, int more = 0)
     {
         bool direct = (flags & OpenFlags.Direct) != 0;
         int mode = (flags & OpenFlags.ReadWrite) != 0 ? Libc.O_RDWR : Libc.O_RDONLY;
-        int fd = Libc.open(name, mode | Libc.O_CLOEXEC | (direct ? Libc.O_DIRECT : 0), 0);
+        int fd = Libc.open(path, mode | more | Libc.O_CLOEXEC | (direct ? Libc.O_DIRECT : 0), 0);
         if (fd >= 0)
         {
             return new FileDescriptor(fd);
         }
 
-        var error = ErrnoException.ForLastError($"Could not open '{name}'");
+        var error = ErrnoException.ForLastError($"Could not open '{path}'");
         throw direct && error.Errno == Errno.EINVAL ? new ErrnoException(Errno.EINVAL, $"{error.Message}; the file system may not support O_DIRECT (cache.direct=on)") : error;
     }
 
-    private void CheckType(string name, Libc.FileStatus status)
+    private void CheckType(string path, Libc.FileStatus status)
     {
         uint type = status.Mode & Libc.S_IFMT;
-        if (isDevice ? type is not (Libc.S_IFBLK or Libc.S_IFCHR) : type != Libc.S_IFREG)
+        if (_isDevice ? type is not (Libc.S_IFBLK or Libc.S_IFCHR) : type != Libc.S_IFREG)
         {
-            throw new ErrnoException(Errno.EINVAL, $"'{Name}' driver requires '{name}' to be {(isDevice ? "either a character or block device" : "a regular file")}");
+            throw new ErrnoException(Errno.EINVAL, $"'{Name}' driver requires '{path}' to be {(_isDevice ? "either a character or block device" : "a regular file")}");
         }
     }
 
-    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string name, bool threads, string locking)
+    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string path, bool threads, string locking)
     {
         Libc.FileStatus status = Libc.Stat(fd.Value);
-        CheckType(name, status);
+        CheckType(path, status);
         if (locking != "off" && (request.Flags & OpenFlags.ForceShare) == 0)
         {
             const ImagePermissions change = ImagePermissions.Write | ImagePermissions.Resize;
-            ImageLocks.Take(fd, name, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
+            ImageLocks.Take(fd, path, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
         }
 
-        long length = (status.Mode & Libc.S_IFMT) == Libc.S_IFCHR ? 0 : isDevice ? BlockDeviceControl.Size(fd, name) : status.Size;
-        return new FileNode(request.NodeName, Name, name, fd, length, request.Flags, threads);
+        long length = (status.Mode & Libc.S_IFMT) == Libc.S_IFCHR ? 0 : _isDevice ? SizeOf(fd, path) : status.Size;
+        return new FileNode(request.NodeName, Name, path, fd, length, request.Flags, threads);
+    }
+
+    // A drive without a medium is one of no bytes.
+    private long SizeOf(FileDescriptor fd, string path)
+    {
+        try
+        {
+            return BlockDeviceControl.Size(fd, path);
+        }
+        catch (ErrnoException e) when (name == "host_cdrom" && e.Errno == Errno.ENOMEDIUM)
+        {
+            return 0;
+        }
+    }
+
+    private string StripPrefix(string fileName)
+    {
+        string prefix = Name + ":";
+        return fileName.StartsWith(prefix, StringComparison.Ordinal) ? fileName[prefix.Length..] : BlockGraph.StripFilePrefix(fileName);
     }
 }

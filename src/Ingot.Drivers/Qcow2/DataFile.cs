@@ -34,7 +34,7 @@ internal static class DataFile
         string name = header.DataFile ?? throw new OptionException("'data-file' is required for this image");
         UntrustedImage.RefuseName(request.Flags, image.File.FileName, "data file", name);
         var options = new OptionSet();
-        options.Set("filename", Locate(name, image.File.FileName));
+        options.Set("filename", Locate(name, image.File.BaseFileName));
         return await request.Graph.OpenChildAsync(options, "data-file", flags);
     }
 

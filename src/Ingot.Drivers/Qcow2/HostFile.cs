@@ -13,6 +13,9 @@ internal sealed class HostFile(ChildNode child)
 
     internal string FileName => child.Node.FileName;
 
+    /// <summary>The name that relative names count from.</summary>
+    internal string BaseFileName => child.Node.BaseFileName;
+
     internal long Length => child.Node.Length;
 
     /// <summary>Reads; zeroes past the end.</summary>

@@ -103,10 +103,10 @@ public sealed class Qcow2Driver : BlockDriver
         }
 
         UntrustedImage.RefuseName(request.Flags, image.File.FileName, "backing file", header.BackingFile);
-        string name = BackingName.Resolve(header.BackingFile, image.File.FileName);
+        string name = BackingName.Resolve(header.BackingFile, image.File.BaseFileName);
         try
         {
-            return new ChildNode(await request.Graph.OpenBackingFileAsync(request, image.File.FileName, name, header.BackingFormat, flags), IsOwned: true);
+            return new ChildNode(await request.Graph.OpenBackingFileAsync(request, image.File.BaseFileName, name, header.BackingFormat, flags), IsOwned: true);
         }
         catch (ErrnoException e)
         {

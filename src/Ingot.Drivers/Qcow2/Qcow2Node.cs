@@ -180,7 +180,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             ClusterSize = _image.Geometry.ClusterLength,
             VmStateOffset = _image.Geometry.L1EntriesFor(header.Size) << _image.Geometry.L1Shift,
             BackingFileName = header.BackingFile,
-            FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.FileName) : null,
+            FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.BaseFileName) : null,
             BackingFormat = header.BackingFormat,
             IsDirty = header.IsDirty && !_image.IsModified,
             Specific = [.. DescribeFormat(header, _image.Bitmaps.Describe())],

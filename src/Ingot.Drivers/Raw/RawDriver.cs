@@ -149,7 +149,10 @@ internal sealed class RawNode : BlockNode
 
     protected override async IoTask<Extent> GetExtentCore(long offset, long length)
     {
-        Extent extent = await _file.Node.GetExtentAsync(offset + _offset, length);
+        // What lies below may have a backing file, which this node has not.
+        Extent extent = _file.Node.Backing is null
+            ? await _file.Node.GetExtentAsync(offset + _offset, length)
+            : (await ExtentWalker.GetChainExtentAsync(_file.Node, offset + _offset, length)).Extent;
         return extent with { Offset = offset };
     }
 

@@ -21,6 +21,10 @@ public class LeafDriverTests
         { "driver=file,filename=FILE,cache.direct=on", IoEngine.Auto },
         { "driver=raw,file.filename=FILE,offset=4096", IoEngine.Auto },
         { "driver=raw,file.filename=FILE,file.cache.direct=on,offset=512", IoEngine.Threads },
+        { "driver=blkverify,raw.driver=memory,raw.size=260k,test.driver=file,test.filename=FILE", IoEngine.Auto },
+        { "driver=quorum,vote-threshold=2,children.0.driver=memory,children.0.size=256k,children.1.driver=memory,children.1.size=256k", IoEngine.Auto },
+        { "driver=copy-on-read,file.driver=file,file.filename=FILE", IoEngine.Auto },
+        { "driver=raw,file.driver=preallocate,file.file.driver=file,file.file.filename=FILE,file.prealloc-size=8k,file.prealloc-align=512", IoEngine.Auto },
     };
 
     [Theory]
