@@ -16,6 +16,9 @@ public sealed class FileDescriptor : SafeHandle
     /// <summary>The number itself; valid while the owner keeps this object open.</summary>
     public int Value => (int)handle;
 
+    /// <summary>The name of what it is open on, for messages; null for what has none.</summary>
+    public string? Name { get; set; }
+
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.close((int)handle) == 0;
 }

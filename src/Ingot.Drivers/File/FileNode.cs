@@ -25,6 +25,7 @@ internal sealed class FileNode : BlockNode
         DriverName = driverName;
         FileName = BlockGraph.HasProtocol(fileName) ? $"./{fileName}" : fileName;
         _fd = fd;
+        fd.Name = FileName;
         _flags = flags;
         _threads = threads;
         _isDevice = driverName != "file";

@@ -123,6 +123,7 @@ public abstract class IoRing : IDisposable
         RingOperation operation = Rent();
         operation.Opcode = opcode;
         operation.Fd = fd.Value;
+        operation.File = fd;
         operation.Offset = offset;
         operation.Length = length;
         operation.Flags = flags;

@@ -23,6 +23,7 @@ internal sealed unsafe class RingOperation(IoRing ring) : IoPromise<int>
 {
     internal RingOpcode Opcode;
     internal int Fd;
+    internal FileDescriptor? File; // for messages
     internal int Flags;
     internal long Offset;
     internal long Length;
@@ -78,18 +79,21 @@ internal sealed unsafe class RingOperation(IoRing ring) : IoPromise<int>
 
     protected override Exception Describe(Errno errno) => ErrnoException.For(errno, Opcode switch
     {
-        RingOpcode.Read => $"Reading {Data.Length} bytes at offset {Offset} failed",
-        RingOpcode.Write => $"Writing {Data.Length} bytes at offset {Offset} failed",
-        RingOpcode.Sync => "Flushing to disk failed",
-        RingOpcode.Allocate => $"Allocating or punching {Length} bytes at offset {Offset} failed",
+        RingOpcode.Read => $"Reading {Data.Length} bytes at offset {Offset}{OfFile} failed",
+        RingOpcode.Write => $"Writing {Data.Length} bytes at offset {Offset}{OfFile} failed",
+        RingOpcode.Sync => $"Flushing{OfFile} to disk failed",
+        RingOpcode.Allocate => $"Allocating or punching {Length} bytes at offset {Offset}{OfFile} failed",
         _ => "Waiting failed",
     });
+
+    private string OfFile => File?.Name is { } name ? $" of '{name}'" : "";
 
     protected override void Recycle()
     {
         Reset();
         Data = default;
         Handler = null;
+        File = null;
         IsDirect = false;
         Ring.Return(this);
     }
