@@ -27,11 +27,13 @@ install: all
 	for tool in $(TOOLS); do ln -sf ../../../bin/ingot "$(prefix)/libexec/ingot/qemu/$$tool"; done
 	install -m 644 docs/man/*.1 "$(prefix)/share/man/man1/"
 	install -D -m 644 completions/ingot.bash "$(prefix)/share/bash-completion/completions/ingot"
+	for tool in $(TOOLS); do ln -sf ingot "$(prefix)/share/bash-completion/completions/$$tool"; done
 	install -D -m 644 completions/_ingot "$(prefix)/share/zsh/site-functions/_ingot"
 	install -D -m 644 completions/ingot.fish "$(prefix)/share/fish/vendor_completions.d/ingot.fish"
 
 uninstall:
 	rm -f "$(prefix)/bin/ingot" $(patsubst docs/man/%,"$(prefix)/share/man/man1/%",$(wildcard docs/man/*.1))
 	rm -rf "$(prefix)/libexec/ingot"
+	for tool in $(TOOLS); do rm -f "$(prefix)/share/bash-completion/completions/$$tool"; done
 	rm -f "$(prefix)/share/bash-completion/completions/ingot" "$(prefix)/share/zsh/site-functions/_ingot" \
 	      "$(prefix)/share/fish/vendor_completions.d/ingot.fish"

@@ -1,4 +1,4 @@
-# bash completion for ingot. Options come from the commands' own --help, so that they are always the right ones.
+# bash completion for ingot and for links to it that are named after QEMU's tools. Options come from the commands' own --help, so that they are always the right ones.
 
 _ingot_options() {
     "$@" --help 2>/dev/null | sed -n 's/^  \(-[a-zA-Z], \)\{0,1\}\(--[a-z-]*\).*/\2/p'
@@ -47,4 +47,4 @@ _ingot() {
     fi
 }
 
-complete -F _ingot ingot
+complete -F _ingot ingot qemu-img qemu-io qemu-nbd qemu-storage-daemon
