@@ -12,9 +12,9 @@ internal static class CommitCommand
     public static Command Command { get; } = new(
         "commit",
         "Commit image to its backing file",
-        ["[-f FMT | --image-opts] [-t CACHE_MODE] [-b BASE_IMG] [-d]", "[-r RATE] [--object OBJDEF] [-q] [-p] FILENAME"],
+        ["[-f FMT | --image-opts] [-t CACHE_MODE] [-b BASE_IMG] [-d]", "[-r RATE] [--object OBJDEF] [--untrusted] [-q] [-p] FILENAME"],
         [
-            CommonOptions.Quiet, CommonOptions.Progress, CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Quiet, CommonOptions.Progress, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('t', "cache", "CACHE_MODE", "image cache mode (writeback)"),
             Option.Switch('d', "drop", "skip emptying FILENAME on completion"),
             Option.Value('b', "base", "BASE_IMG", "image in the backing chain to which to commit changes\ninstead of the previous one (implies --drop)"),
@@ -104,7 +104,7 @@ internal static class CommitCommand
         }
         catch (ErrnoException e)
         {
-            throw new ErrnoException(e.Errno, $"Could not empty {name}: {e.Message}", e);
+            throw new ErrnoException(e.Errno, $"Failed to empty {name}: {e.Message}", e);
         }
     }
 }

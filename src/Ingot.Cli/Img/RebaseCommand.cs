@@ -15,10 +15,10 @@ internal static class RebaseCommand
         [
             "[-f FMT | --image-opts] [-t CACHE] [-q] [-U] [-p]",
             "[-b BACKING_FILENAME [-F BACKING_FMT] [-T BACKING_CACHE]] [-u]",
-            "[--object OBJDEF] [-c] FILENAME",
+            "[--object OBJDEF] [-c] [--untrusted] FILENAME",
         ],
         [
-            CommonOptions.Quiet, CommonOptions.Progress, CommonOptions.Format, CommonOptions.ImageOpts,
+            CommonOptions.Quiet, CommonOptions.Progress, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('t', "cache", "CACHE", "cache mode for FILENAME (writeback)"),
             Option.Value('b', "backing", "BACKING_FILENAME|\"\"", "rebase onto this file (or no backing file)"),
             Option.Value('F', "backing-format", "BACKING_FMT", "specify format for BACKING_FILENAME"),

@@ -57,6 +57,19 @@ public sealed class UntrustedTests : IDisposable
     }
 
     [Fact]
+    public void NoBackingFile_IsWrittenToOrReplacedBlindly()
+    {
+        Fails("names the backing file", "commit", "--untrusted", "-f", "qcow2", _directory["thief"]);
+        Fails("names the backing file", "rebase", "--untrusted", "-f", "qcow2", "-b", _directory["secret"], "-F", "raw", _directory["thief"]);
+        Succeeds("rebase", "-u", "--untrusted", "-f", "qcow2", "-b", "", _directory["thief"]);
+        Succeeds("rebase", "--untrusted", "-f", "qcow2", "-b", _directory["secret"], "-F", "raw", _directory["plain"]);
+    }
+
+    [Fact]
+    public void BackingFileThatTheUserGives_IsCommittedTo()
+        => Succeeds("commit", "--image-opts", $"driver=qcow2,untrusted=on,file.filename={_directory["thief"]},backing.driver=raw,backing.file.driver=file,backing.file.filename={_directory["secret"]}");
+
+    [Fact]
     public void BackingFileThatTheUserGives_IsOpened()
         => Succeeds("convert", "--image-opts", $"driver=qcow2,untrusted=on,file.filename={_directory["thief"]},backing.driver=file,backing.filename={_directory["secret"]}", _directory["out"]);
 
