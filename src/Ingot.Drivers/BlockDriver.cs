@@ -28,6 +28,11 @@ public abstract class BlockDriver
     /// <returns>The node; owned by the caller.</returns>
     public abstract IoTask<BlockNode> OpenAsync(OpenRequest request);
 
+    /// <summary>The options of an open image that is opened anew with other ones: what is not named stays as it is.</summary>
+    /// <param name="options">The options so far; changed.</param>
+    /// <param name="changes">The new ones.</param>
+    public virtual void ChangeOptions(OptionSet options, OptionSet changes) => options.Merge(changes);
+
     /// <summary>Creates an image. An existing file is replaced; after a failure no new file is left behind.</summary>
     /// <param name="request">Name, size and options.</param>
     /// <returns>The task.</returns>

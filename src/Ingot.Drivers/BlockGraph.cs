@@ -21,6 +21,9 @@ public sealed class BlockGraph
     /// <summary>Messages that an operator should see but that fail nothing: "format was not specified, probing".</summary>
     public Action<string>? Warn { get; set; }
 
+    /// <summary>Errors beside one that is thrown: of closing an image, several things may fail.</summary>
+    public Action<string>? Report { get; set; }
+
     /// <summary>Passwords and keys that options name.</summary>
     public SecretTable Secrets { get; init; } = new();
 

@@ -8,6 +8,9 @@ namespace Ingot.Block;
 /// </summary>
 public sealed class OptionSet
 {
+    /// <summary>The member that holds the value of a name that is given both a value and members; few options make sense of that.</summary>
+    public const string OwnValue = "";
+
     private readonly Dictionary<string, object> _values = new(StringComparer.Ordinal);
     private readonly string _path;
 
@@ -28,19 +31,22 @@ public sealed class OptionSet
     /// <summary>Sets a value by its dotted name ("file.filename"), making the sets in between.</summary>
     /// <param name="name">The dotted name.</param>
     /// <param name="value">The value; a later one replaces an earlier one.</param>
-    /// <exception cref="OptionException">A name is used both for a value and for a set.</exception>
+    /// <exception cref="OptionException">The name of a list is given members.</exception>
     public void Set(string name, string value)
     {
         int dot = name.IndexOf('.');
-        if (dot < 0)
+        if (dot >= 0)
         {
-            _values[name] = _values.TryGetValue(name, out object? old) && old is OptionSet
-                ? throw new OptionException($"Parameter '{_path}{name}' is given both as a value and with members")
-                : value;
-            return;
+            Nested(name[..dot]).Set(name[(dot + 1)..], value);
         }
-
-        Nested(name[..dot]).Set(name[(dot + 1)..], value);
+        else if (_values.GetValueOrDefault(name) is OptionSet members)
+        {
+            members._values[OwnValue] = value;
+        }
+        else
+        {
+            _values[name] = value;
+        }
     }
 
     /// <summary>Sets a nested set.</summary>
@@ -202,6 +208,11 @@ public sealed class OptionSet
     /// <exception cref="OptionException">Something is left.</exception>
     public void RefuseRest(string what)
     {
+        if (_values.ContainsKey(OwnValue))
+        {
+            throw new OptionException($"Parameter '{_path.TrimEnd('.')}' is given both as a value and with members");
+        }
+
         if (FindRest() is { } name)
         {
             throw new OptionException($"Invalid parameter '{name}' for {what}");
@@ -244,10 +255,17 @@ public sealed class OptionSet
 
     private OptionSet Nested(string name)
     {
-        if (!_values.TryGetValue(name, out object? value))
+        object? value = _values.GetValueOrDefault(name);
+        if (value is null or string)
         {
-            value = new OptionSet($"{_path}{name}.");
-            _values[name] = value;
+            var members = new OptionSet($"{_path}{name}.");
+            if (value is not null)
+            {
+                members._values[OwnValue] = value;
+            }
+
+            _values[name] = members;
+            return members;
         }
 
         return value as OptionSet ?? throw new OptionException($"Parameter '{_path}{name}' is given both as a value and with members");

@@ -69,7 +69,7 @@ internal static class ToolCommands
         IoImage old = session.Image;
         try
         {
-            IoImage image = Changed(old, words);
+            IoImage image = Changed(old, DriverTable.Find(session.Node.DriverName), words);
             await session.CloseAsync();
             await session.OpenAsync(image);
             return true;
@@ -86,7 +86,7 @@ internal static class ToolCommands
     }
 
     // What is not named stays as it is.
-    private static IoImage Changed(IoImage image, IoWords words)
+    private static IoImage Changed(IoImage image, BlockDriver? driver, IoWords words)
     {
         const OpenFlags cache = OpenFlags.Direct | OpenFlags.NoFlush | OpenFlags.WriteThrough;
         OptionSet options = image.Options.Clone();
@@ -104,7 +104,14 @@ internal static class ToolCommands
             }
 
             RefuseFixed(more);
-            options.Merge(more);
+            if (driver is null)
+            {
+                options.Merge(more);
+            }
+            else
+            {
+                driver.ChangeOptions(options, more);
+            }
         }
 
         OpenFlags flags = words.Has('c') ? (image.Flags & ~cache) | ImageOpener.CacheFlags(words.Last('c'), "writeback", "cache") : image.Flags;

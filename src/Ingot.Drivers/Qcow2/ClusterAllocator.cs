@@ -1,3 +1,4 @@
+using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
@@ -29,17 +30,19 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
     /// <summary>Whether a range of the file holds no metadata.</summary>
     internal Func<long, long, bool>? MayUse { get; init; }
 
-    /// <summary>Makes the exception for a range that counts as free but holds metadata.</summary>
-    internal Func<long, long, IoTask<ErrnoException>>? Refuse { get; init; }
+    /// <summary>Makes the exception for a range that counts as free but holds metadata, and what was to go there.</summary>
+    internal Func<long, long, string, IoTask<ErrnoException>>? Refuse { get; init; }
 
     /// <summary>Allocates neighbouring clusters, with a reference count of 1.</summary>
     /// <param name="count">How many.</param>
-    internal async IoTask<ClusterRun> AllocateAsync(long count)
+    /// <param name="what">What they are for, for the message when there is something wrong.</param>
+    internal async IoTask<ClusterRun> AllocateAsync(long count, string what = "data cluster")
     {
         await _mutex.LockAsync();
         try
         {
-            return await AllocateLockedAsync(count);
+            file.Signal(BlockEvents.AllocateClusters);
+            return await AllocateLockedAsync(count, what);
         }
         finally
         {
@@ -54,6 +57,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         await _mutex.LockAsync();
         try
         {
+            file.Signal(BlockEvents.AllocateBytes);
             long offset = _packOffset;
             if (offset != 0 && await refcounts.GetAsync(geometry.ClusterOf(offset)) == geometry.MaxRefcount)
             {
@@ -63,7 +67,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
             bool spills = offset != 0 && geometry.InCluster(offset) + length > geometry.ClusterLength;
             if (offset == 0 || spills)
             {
-                long added = (await AllocateLockedAsync(1)).First << geometry.ClusterBits;
+                long added = (await AllocateLockedAsync(1, "compressed cluster")).First << geometry.ClusterBits;
                 if (!spills || geometry.AlignUp(offset) != added)
                 {
                     offset = added;
@@ -72,6 +76,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
             }
 
             long shared = geometry.ClusterOf(offset);
+            SignalCounts();
             await refcounts.SetAsync(shared, await refcounts.GetAsync(shared) + 1);
             return Pack(offset, length);
         }
@@ -175,6 +180,8 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
 
     private async IoTask DropLockedAsync(long first, long count)
     {
+        file.Signal(BlockEvents.FreeClusters);
+        SignalCounts();
         for (long cluster = first; cluster < first + count; cluster++)
         {
             ulong references = await refcounts.GetAsync(cluster);
@@ -195,7 +202,13 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         }
     }
 
-    private async IoTask<ClusterRun> AllocateLockedAsync(long count)
+    private void SignalCounts()
+    {
+        file.Signal(BlockEvents.FindRefcounts);
+        file.Signal(BlockEvents.LoadRefcounts);
+    }
+
+    private async IoTask<ClusterRun> AllocateLockedAsync(long count, string what)
     {
         if (_end < 0)
         {
@@ -209,7 +222,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         {
             throw Refuse is null
                 ? new ErrnoException(Errno.EIO, $"Image '{file.FileName}' is corrupt: clusters at {offset} count as free but are in use")
-                : await Refuse(offset, length);
+                : await Refuse(offset, length, what);
         }
 
         if (first + count > _end)
@@ -217,6 +230,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
             await ExtendAsync(first, count);
         }
 
+        SignalCounts();
         for (long cluster = first; cluster < first + count; cluster++)
         {
             await refcounts.SetAsync(cluster, 1);
@@ -306,6 +320,11 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         if (blockCount == 0 && tableClusters == 0)
         {
             return;
+        }
+
+        if (tableClusters > 0)
+        {
+            file.Signal(BlockEvents.GrowRefcountTable);
         }
 
         long stale = Math.Min(_fresh, end) - firstBlock;

@@ -175,6 +175,9 @@ internal sealed class ClusterMap(Qcow2Geometry geometry, HostFile file, TableCac
         return table == 0 || geometry.InCluster(table) != 0 ? IoTask.Completed : tables.LoadAsync(SliceOffset(table, offset));
     }
 
+    /// <summary>A new table of zeroes was written: the piece that maps an offset need not be read.</summary>
+    internal void AddClean(long table, long offset) => tables.AddClean(SliceOffset(table, offset));
+
     /// <summary>The piece of an existing L2 table that maps an offset, loaded.</summary>
     internal async IoTask<CachedTable> GetTableAsync(long offset)
     {

@@ -48,7 +48,8 @@ internal sealed class ClusterReader(Qcow2Image image)
                 return image.Data.ReadDataAsync(mapping.HostOffset, data);
             case ClusterKind.Compressed:
                 return ReadCompressedAsync(offset, mapping.Entry, data);
-            case ClusterKind.Unallocated or ClusterKind.Reserved when image.Backing is { } backing && offset < backing.Node.Length:
+            case ClusterKind.Unallocated or ClusterKind.Reserved when image.Backing is { } backing && offset < Math.Min(backing.Node.Length, image.Length):
+                image.File.Signal(BlockEvents.ReadBacking);
                 long inside = Math.Min(data.Length, backing.Node.Length - offset);
                 data.Slice(inside).Clear();
                 return backing.Node.ReadAsync(offset, data.Slice(0, inside));
@@ -61,12 +62,12 @@ internal sealed class ClusterReader(Qcow2Image image)
     /// <summary>Whether a range certainly reads as zeroes, going by the tables only.</summary>
     internal async IoTask<bool> IsZeroAsync(long offset, long length)
     {
-        length = Math.Min(length, image.Length - offset);
+        length = image.ClampToContent(offset, length);
         while (length > 0)
         {
             Mapping mapping = await image.MapAsync(offset, length);
             bool zero = mapping.Kind is ClusterKind.Zero or ClusterKind.ZeroAllocated
-                || (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved && (image.Backing is not { } backing || offset >= backing.Node.Length));
+                || (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved && (image.Backing is not { } backing || offset >= Math.Min(backing.Node.Length, image.Length)));
             if (!zero)
             {
                 return false;
@@ -165,6 +166,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         IoBuffer packed = BufferPool.Local.Rent(length);
         try
         {
+            image.File.Signal(BlockEvents.ReadCompressed);
             await image.File.ReadAsync(image.Geometry.CompressedOffset(entry), packed.Slice(0, length));
             if (!await CompressedCluster.UnpackAsync(packed.Slice(0, length), cluster, image.Header.Current.Compression))
             {

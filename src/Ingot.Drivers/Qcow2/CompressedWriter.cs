@@ -1,4 +1,5 @@
 using System.Buffers;
+using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -112,10 +113,12 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
             }
 
             reader.Invalidate();
+            image.File.Signal(BlockEvents.WriteCompressed);
             await image.File.WriteBytesAsync(host, packed);
             CachedTable table = await image.Map.GetTableAsync(offset);
             L2Entry old = image.Map.GetEntry(table, offset);
             image.Tables.NeedBarrier();
+            image.File.Signal(BlockEvents.UpdateL2Compressed);
             image.Map.SetEntry(table, offset, new L2Entry(entry, 0));
             image.FreeEntry(old.Value, discard: false);
         }

@@ -91,8 +91,14 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
     // What lies behind the end of the disk in its last cluster is zero.
     private IoTask ReadOldAsync(long offset, IoVector data)
     {
-        long inside = Math.Clamp(image.Length - offset, 0, data.Length);
+        long inside = image.ClampToContent(offset, data.Length);
         data.Slice(inside).Clear();
-        return inside == 0 ? IoTask.Completed : reader.ReadAsync(offset, data.Slice(0, inside));
+        if (inside == 0)
+        {
+            return IoTask.Completed;
+        }
+
+        image.File.Signal(BlockEvents.ReadCopy);
+        return reader.ReadAsync(offset, data.Slice(0, inside));
     }
 }

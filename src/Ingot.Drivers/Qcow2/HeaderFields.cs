@@ -91,6 +91,18 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
         Current = Current with { SnapshotCount = count, SnapshotsOffset = offset };
     }
 
+    /// <summary>Names another L1 table and another refcount table in one write, durably.</summary>
+    internal async IoTask ChangeTablesAsync(long l1Offset, long refcountTableOffset, int refcountTableClusters)
+    {
+        var fields = new byte[20];
+        BinaryPrimitives.WriteUInt64BigEndian(fields, (ulong)l1Offset);
+        BinaryPrimitives.WriteUInt64BigEndian(fields.AsSpan(8), (ulong)refcountTableOffset);
+        BinaryPrimitives.WriteUInt32BigEndian(fields.AsSpan(16), (uint)refcountTableClusters);
+        await file.WriteBytesAsync(L1OffsetField, fields);
+        await file.FlushAsync();
+        Current = Current with { L1Offset = l1Offset, RefcountTableOffset = refcountTableOffset, RefcountTableClusters = refcountTableClusters };
+    }
+
     /// <summary>Writes the whole header anew: names and extensions, which have no fixed place. Nothing may wait for being written.</summary>
     internal async IoTask ReplaceAsync(Qcow2Header changed)
     {

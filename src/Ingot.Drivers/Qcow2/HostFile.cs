@@ -18,6 +18,9 @@ internal sealed class HostFile(ChildNode child)
 
     internal long Length => child.Node.Length;
 
+    /// <summary>True once something was to be written: closing then makes it durable.</summary>
+    internal bool WasWritten { get; private set; }
+
     /// <summary>Reads; zeroes past the end.</summary>
     internal IoTask ReadAsync(long offset, IoVector data)
     {
@@ -61,6 +64,7 @@ internal sealed class HostFile(ChildNode child)
 
     internal IoTask WriteAsync(long offset, IoVector data, WriteFlags flags = WriteFlags.None)
     {
+        WasWritten = true;
         CheckSpace(offset + data.Length);
         return child.Node.WriteAsync(offset, data, flags);
     }
@@ -76,6 +80,7 @@ internal sealed class HostFile(ChildNode child)
 
     internal IoTask WriteZeroesAsync(long offset, long length, ZeroFlags flags = ZeroFlags.None)
     {
+        WasWritten = true;
         CheckSpace(offset + length);
         return child.Node.WriteZeroesAsync(offset, length, flags);
     }
@@ -88,7 +93,11 @@ internal sealed class HostFile(ChildNode child)
 
     internal IoTask FlushAsync() => child.Node.FlushAsync();
 
-    internal IoTask ResizeAsync(long length) => child.Node.ResizeAsync(length);
+    internal IoTask ResizeAsync(long length)
+    {
+        WasWritten = true;
+        return child.Node.ResizeAsync(length);
+    }
 
     internal IoTask CloseAsync() => child.CloseAsync();
 

@@ -115,6 +115,32 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
         }
     }
 
+    /// <summary>True when counts wait for being written, those that are lazy included.</summary>
+    internal bool HasUnwrittenCounts => refcounts.Blocks.DirtyCount > 0 || refcounts.Table.IsDirty || header.IsRefcountTableDirty;
+
+    /// <summary>Writes the counts alone; for when nothing else can be.</summary>
+    internal async IoTask WriteCountsAsync()
+    {
+        await _mutex.LockAsync();
+        try
+        {
+            var round = new Round(map, refcounts, header, counts: true, tables: false);
+            try
+            {
+                await round.WriteCountsAsync(file);
+            }
+            catch
+            {
+                round.PutBack();
+                throw;
+            }
+        }
+        finally
+        {
+            _mutex.Unlock();
+        }
+    }
+
     /// <summary>Writes everything, counts included, until nothing is left: freed clusters change counts once more.</summary>
     internal async IoTask WriteAllAsync()
     {
@@ -171,16 +197,16 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
     }
 
     /// <summary>The tables that one round writes.</summary>
-    private sealed class Round(ClusterMap map, RefcountTable refcounts, HeaderFields header, bool counts)
+    private sealed class Round(ClusterMap map, RefcountTable refcounts, HeaderFields header, bool counts, bool tables = true)
     {
         private readonly PagedTable _l1 = map.L1;
         private readonly PagedTable _table = refcounts.Table;
         private byte[]? _tableFields = counts ? header.TakeRefcountTable() : null;
-        private byte[]? _mapFields = header.TakeMap();
+        private byte[]? _mapFields = tables ? header.TakeMap() : null;
         private List<CachedTable> _countPieces = counts ? refcounts.Blocks.BeginWriting() : [];
         private List<(long Offset, byte[] Bytes)> _tableParts = counts ? refcounts.Table.TakeDirty() : [];
-        private List<CachedTable> _mapPieces = map.Tables.BeginWriting();
-        private List<(long Offset, byte[] Bytes)> _l1Parts = map.L1.TakeDirty();
+        private List<CachedTable> _mapPieces = tables ? map.Tables.BeginWriting() : [];
+        private List<(long Offset, byte[] Bytes)> _l1Parts = tables ? map.L1.TakeDirty() : [];
 
         internal List<FreedClusters> Freed { get; set; } = [];
 
@@ -194,6 +220,11 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
                 return false;
             }
 
+            if (_tableParts.Count > 0)
+            {
+                file.Signal(_tableFields is null ? BlockEvents.WriteNewRefcounts : BlockEvents.WriteTableRefcounts);
+            }
+
             await WritePiecesAsync(file, _countPieces, BlockEvents.UpdateRefcounts);
             refcounts.Blocks.EndWriting(_countPieces, written: true);
             _countPieces = [];
@@ -201,7 +232,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
             {
                 // A block counts itself, so it must be there before the table names it.
                 await file.FlushAsync();
-                await WritePartsAsync(file, _tableParts, BlockEvents.UpdateRefcountTable);
+                await WritePartsAsync(file, _tableParts, _tableFields is null ? BlockEvents.HookUpRefcounts : BlockEvents.WriteNewRefcountTable);
                 _tableParts = [];
             }
 
@@ -209,6 +240,7 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
             {
                 // The header must not name the new table before it is there, nor may anything rely on counts that only the new one has.
                 await file.FlushAsync();
+                file.Signal(BlockEvents.SwitchRefcountTable);
                 await file.WriteBytesAsync(RefcountTableField, _tableFields);
                 _tableFields = null;
             }
@@ -221,11 +253,12 @@ internal sealed class MetadataWriter(HostFile file, ClusterMap map, RefcountTabl
             await WritePiecesAsync(file, _mapPieces, BlockEvents.UpdateL2);
             map.Tables.EndWriting(_mapPieces, written: true);
             _mapPieces = [];
-            await WritePartsAsync(file, _l1Parts, BlockEvents.UpdateL1);
+            await WritePartsAsync(file, _l1Parts, _mapFields is null ? BlockEvents.UpdateL1 : BlockEvents.WriteNewL1);
             _l1Parts = [];
             if (_mapFields is not null)
             {
                 await file.FlushAsync();
+                file.Signal(BlockEvents.SwitchL1);
                 await file.WriteBytesAsync(SizeField, _mapFields);
                 _mapFields = null;
             }

@@ -23,6 +23,9 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
     private bool _isRead;
     private bool _mustStore;
 
+    /// <summary>True when closing must write bitmaps.</summary>
+    internal bool MustStore => _mustStore;
+
     /// <summary>True when changes of the disk must be told.</summary>
     internal bool IsRecording => _recording.Length > 0;
 

@@ -57,6 +57,7 @@ internal static class Qcow2Constants
 
     // Offsets of header fields that are rewritten in place.
     internal const int SizeField = 24;
+    internal const int L1OffsetField = 40;
     internal const int RefcountTableField = 48;
     internal const int SnapshotsField = 60;
     internal const int FeaturesField = 72;

@@ -47,11 +47,14 @@ public sealed class Qcow2Driver : BlockDriver
     }
 
     /// <inheritdoc/>
+    public override void ChangeOptions(OptionSet options, OptionSet changes) => Qcow2Options.Change(options, changes);
+
+    /// <inheritdoc/>
     public override IoTask CreateAsync(CreateRequest request) => Qcow2Create.RunAsync(request);
 
     private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, object? dataFile, object? backing, bool hasBackingOption)
     {
-        Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options, request.Graph.Warn);
+        Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options, request.Graph.Warn, request.Graph.Report);
         if (await DataFile.OpenAsync(request, image, dataFile) is { } data)
         {
             image.AttachDataFile(data);
@@ -67,16 +70,16 @@ public sealed class Qcow2Driver : BlockDriver
         bool repairs = request.IsReadWrite && (request.Flags & OpenFlags.Check) == 0 && image.Header.Current.IsDirty;
         if (repairs)
         {
-            await RepairDirtyAsync(node);
+            await RepairDirtyAsync(node, request.Graph.Warn);
         }
 
         return node;
     }
 
     // An image that was not closed has counts that can't be trusted; writing must not begin with them.
-    private static async IoTask RepairDirtyAsync(Qcow2Node node)
+    private static async IoTask RepairDirtyAsync(Qcow2Node node, Action<string>? tell)
     {
-        Qcow2CheckResult result = await node.CheckAsync(Qcow2Repair.All);
+        Qcow2CheckResult result = await node.CheckAsync(Qcow2Repair.All, tell);
         if (result.Corruptions > 0 || result.CheckErrors > 0)
         {
             if (node.Backing is not null && node.Image.Backing is { } backing)

@@ -31,7 +31,7 @@ internal sealed class Qcow2Image
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
-        Refcounts = new RefcountTable(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadRefcounts }, refcountTable);
+        Refcounts = new RefcountTable(Geometry, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable) { Corrupt = CorruptAsync };
         Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };
         bool isLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
@@ -86,19 +86,28 @@ internal sealed class Qcow2Image
     /// <summary>True once the image is prepared for changes; before, even a write in place must take the slow path.</summary>
     internal bool IsModified { get; private set; }
 
-    /// <summary>True once corruption was met in an image that was being written to: it takes no changes any more.</summary>
+    /// <summary>True once corruption was met in an image that was being written to: it takes no requests any more.</summary>
     internal bool IsDead { get; private set; }
 
     /// <summary>Tells an operator of corruption.</summary>
     internal Action<string>? Warn { get; init; }
 
+    /// <summary>Tells an operator of a failure beside the one that is thrown.</summary>
+    internal Action<string>? Report { get; init; }
+
     internal long Length => Header.Current.Size;
+
+    /// <summary>Where the guest offsets begin that a virtual machine's state is kept at, behind those of the disk.</summary>
+    internal long VmStateStart => Geometry.L1EntriesFor(Length) << Geometry.L1Shift;
+
+    /// <summary>How much of a range is content: what lies behind the end of the disk in its last clusters is not.</summary>
+    internal long ClampToContent(long offset, long length) => offset >= VmStateStart ? length : Math.Clamp(Length - offset, 0, length);
 
     /// <summary>Whether table entries must be in the file before a write completes.</summary>
     internal bool PublishesMetadata => _options.PublishMetadata;
 
     /// <summary>Opens an image without its backing file.</summary>
-    internal static async IoTask<Qcow2Image> OpenAsync(ChildNode child, OpenFlags flags, Qcow2Options options, Action<string>? warn = null)
+    internal static async IoTask<Qcow2Image> OpenAsync(ChildNode child, OpenFlags flags, Qcow2Options options, Action<string>? warn = null, Action<string>? report = null)
     {
         var file = new HostFile(child);
         Qcow2Header header = await ReadHeaderAsync(file);
@@ -123,6 +132,7 @@ internal sealed class Qcow2Image
 
         UntrustedImage.LimitTable(flags, file.FileName, "L1 table", header.L1Entries * 8L);
         PagedTable l1 = await PagedTable.ReadAsync(file, header.L1Offset, header.L1Entries);
+        file.Signal(BlockEvents.LoadRefcountTable);
         PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, writable || checks ? RefcountEntries(header) : 0);
 
         // A check reads the table itself, because it may have to repair it.
@@ -130,7 +140,7 @@ internal sealed class Qcow2Image
             : header.SnapshotCount <= MaxSnapshots ? await new SnapshotTableReader(file, header).ReadAsync(header.SnapshotCount)
             : throw new ErrnoException(Errno.EFBIG, "Snapshot table too large");
         UntrustedImage.LimitTable(flags, file.FileName, "snapshot table", snapshots.Length);
-        return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots) { Warn = warn };
+        return new Qcow2Image(file, header, flags, options, l1, refcounts, snapshots) { Warn = warn, Report = report };
     }
 
     /// <summary>Brings in the refcount table of an image that is only read, which needs it for a few questions alone.</summary>
@@ -149,7 +159,17 @@ internal sealed class Qcow2Image
     internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent && !_guard.IsStale ? IoTask.Completed : BeginChangeSlowAsync();
 
     /// <summary>Makes completed writes durable.</summary>
-    internal IoTask FlushAsync() => Tables.IsDirty || Geometry.HasDataFile ? FlushSlowAsync() : Tables.FlushAsync();
+    internal IoTask FlushAsync()
+    {
+        File.Signal(BlockEvents.FlushTables);
+        if (Tables.IsDirty || Geometry.HasDataFile)
+        {
+            return FlushSlowAsync();
+        }
+
+        File.Signal(BlockEvents.Flush);
+        return Tables.FlushAsync();
+    }
 
     /// <summary>Whether what the guest discards is given back to the file system.</summary>
     internal bool PassesDiscards => _options.PassDiscardRequest;
@@ -208,7 +228,7 @@ internal sealed class Qcow2Image
         {
             if ((Map.L1[index] & CopiedFlag) == 0)
             {
-                await CreateTableAsync(index);
+                await CreateTableAsync(index, offset);
             }
         }
         finally
@@ -272,18 +292,20 @@ internal sealed class Qcow2Image
         return new ErrnoException(Errno.EIO, $"Image '{File.FileName}' is corrupt: {what}");
     }
 
+    /// <summary>Takes no requests any more and is closed as it is in the file: what is known of it in memory can't be trusted.</summary>
+    internal void Abandon() => IsDead = true;
+
+    /// <summary>What every request gets once the image is dead, as if it were no longer there.</summary>
+    internal ErrnoException DeadError() => ErrnoException.For(Errno.ENOMEDIUM, $"Image '{File.FileName}' is corrupt and serves no requests any more");
+
     /// <summary>Writes everything, marks the image clean and closes the children.</summary>
     internal async IoTask CloseAsync()
     {
         try
         {
-            if (IsModified)
+            if (IsModified && !IsDead && HasUnsaved)
             {
-                await Data.FlushAsync();
-                await Tables.WriteAllAsync();
-                await Bitmaps.StoreAsync();
-                await Tables.WriteAllAsync();
-                await File.FlushAsync();
+                await SaveAsync();
                 await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~(IsBetweenStates ? 0 : IncompatibleFeatures.Dirty), Header.Current.Compatible, Header.Current.Autoclear);
             }
         }
@@ -301,6 +323,41 @@ internal sealed class Qcow2Image
             {
                 await backing.CloseAsync();
             }
+        }
+    }
+
+    private bool HasUnsaved => File.WasWritten || Data.WasWritten || Tables.IsDirty || Tables.HasUnwrittenCounts || Bitmaps.MustStore;
+
+    private async IoTask SaveAsync()
+    {
+        try
+        {
+            await Data.FlushAsync();
+            await Tables.WriteAllAsync();
+            await Bitmaps.StoreAsync();
+            await Tables.WriteAllAsync();
+            await File.FlushAsync();
+        }
+        catch (ErrnoException e)
+        {
+            var failure = new ErrnoException(e.Errno, $"Failed to flush the L2 table cache: {e.Message}", e);
+            await SaveCountsAsync(failure);
+            throw failure;
+        }
+    }
+
+    // Counts that are too high harm less than ones that are too low.
+    private async IoTask SaveCountsAsync(ErrnoException failure)
+    {
+        try
+        {
+            await Tables.WriteCountsAsync();
+            await File.FlushAsync();
+        }
+        catch (ErrnoException e)
+        {
+            Report?.Invoke(failure.Message);
+            throw new ErrnoException(e.Errno, $"Failed to flush the refcount block cache: {e.Message}", e);
         }
     }
 
@@ -342,14 +399,14 @@ internal sealed class Qcow2Image
         return await Allocator.AllocateAsync(count);
     }
 
-    private IoTask<ErrnoException> RefuseAllocationAsync(long offset, long length)
-        => offset == 0 && _guard.IsFree(offset, length) ? CorruptAsync("Preventing invalid allocation of data cluster at offset 0") : OverlapAsync(offset, length);
+    private IoTask<ErrnoException> RefuseAllocationAsync(long offset, long length, string what)
+        => offset == 0 ? CorruptAsync($"Preventing invalid allocation of {what} at offset 0") : OverlapAsync(offset, length);
 
     private async IoTask BeginChangeSlowAsync()
     {
         if (IsDead)
         {
-            throw new ErrnoException(Errno.EIO, $"Image '{File.FileName}' is corrupt; it can't be changed any more");
+            throw DeadError();
         }
 
         if (!IsModified)
@@ -398,16 +455,17 @@ internal sealed class Qcow2Image
         }
 
         await Tables.WriteAsync();
+        File.Signal(BlockEvents.Flush);
         await Tables.FlushAsync();
     }
 
-    private async IoTask CreateTableAsync(int index)
+    private async IoTask CreateTableAsync(int index, long guestOffset)
     {
         ulong old = Map.L1[index];
         long oldOffset = (long)(old & OffsetMask);
         await RefuseCorruptTableAsync((long)index << Geometry.L1Shift);
 
-        ClusterRun run = await Allocator.AllocateAsync(1);
+        ClusterRun run = await Allocator.AllocateAsync(1, "L2 table");
         long offset = run.First << Geometry.ClusterBits;
         try
         {
@@ -418,6 +476,8 @@ internal sealed class Qcow2Image
             }
             else
             {
+                File.Signal(BlockEvents.WriteNewL2);
+
                 // Also behind the end of the file: another request's round may write the L1 entry before this table has an entry to be written for.
                 await File.WriteZeroesAsync(offset, Geometry.ClusterLength);
             }
@@ -426,6 +486,11 @@ internal sealed class Qcow2Image
         {
             await Allocator.UndoAsync(run);
             throw;
+        }
+
+        if (oldOffset == 0)
+        {
+            Map.AddClean(offset, guestOffset);
         }
 
         Tables.NeedBarrier();
@@ -439,7 +504,9 @@ internal sealed class Qcow2Image
     private async IoTask CopyTableAsync(long from, long to)
     {
         using var buffer = new IoBuffer(Geometry.ClusterLength);
+        File.Signal(BlockEvents.CopyL2);
         await File.ReadAsync(from, buffer.Vector);
+        File.Signal(BlockEvents.WriteNewL2);
         await File.WriteAsync(to, buffer.Vector);
     }
 }

@@ -14,6 +14,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     private readonly ClusterWriter _writer;
     private readonly ClusterEraser _eraser;
     private readonly CompressedWriter _compressor;
+    private readonly Qcow2VmState _vmState;
     private readonly bool _writeThrough;
     private bool _closed;
 
@@ -25,6 +26,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         _writer = new ClusterWriter(image, _reader);
         _eraser = new ClusterEraser(image, _reader, _writer);
         _compressor = new CompressedWriter(image, _reader, _writer);
+        _vmState = new Qcow2VmState(image, _reader, _writer);
         _writeThrough = (flags & OpenFlags.WriteThrough) != 0;
         Limits = new BlockLimits
         {
@@ -163,6 +165,17 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     public override IoTask EmptyAsync() => Qcow2Rewrite.EmptyAsync(_image);
 
     /// <inheritdoc/>
+    public override IoTask ReadVmStateAsync(long offset, IoVector data)
+        => _image.IsDead ? IoTask.FromException(_image.DeadError()) : _vmState.ReadAsync(offset, data);
+
+    /// <inheritdoc/>
+    public override async IoTask WriteVmStateAsync(long offset, IoVector data)
+    {
+        await _vmState.WriteAsync(offset, data);
+        await FinishAsync(_writeThrough);
+    }
+
+    /// <inheritdoc/>
     public override IoTask ChangeBackingAsync(string? fileName, string? format) => Qcow2Rewrite.ChangeBackingAsync(_image, fileName, format);
 
     /// <inheritdoc/>
@@ -190,7 +203,8 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
     /// <inheritdoc/>
     protected override IoTask ReadCore(long offset, IoVector data)
-        => data.Length == 0 ? IoTask.Completed
+        => _image.IsDead ? IoTask.FromException(_image.DeadError())
+            : data.Length == 0 ? IoTask.Completed
             : _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.Length == data.Length && mapping.Kind is not (ClusterKind.Compressed or ClusterKind.Corrupt)
             ? _reader.ReadMapped(offset, mapping, data)
             : _reader.ReadAsync(offset, data);
@@ -227,11 +241,16 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     protected override IoTask DiscardCore(long offset, long length) => MustRecord ? DiscardRecordedAsync(offset, length) : _eraser.DiscardAsync(offset, length);
 
     /// <inheritdoc/>
-    protected override IoTask FlushCore() => _image.FlushAsync();
+    protected override IoTask FlushCore() => _image.IsDead ? IoTask.FromException(_image.DeadError()) : _image.FlushAsync();
 
     /// <inheritdoc/>
     protected override async IoTask<Extent> GetExtentCore(long offset, long length)
     {
+        if (_image.IsDead)
+        {
+            throw _image.DeadError();
+        }
+
         Mapping mapping = await _image.MapAsync(offset, length);
         long found = mapping.Length;
         ExtentFlags flags = mapping.Kind switch

@@ -71,12 +71,47 @@ internal sealed record Qcow2Options
         return wrong is null ? taken : throw new OptionException(wrong);
     }
 
+    /// <summary>Changes options as a user means it who names some of them: a new level replaces switches, a new total the parts.</summary>
+    internal static void Change(OptionSet options, OptionSet changes)
+    {
+        string[] sizes = ["cache-size", "l2-cache-size", "refcount-cache-size"];
+        bool hasLevel = changes.Peek("overlap-check") is not null
+            || (changes.Clone().TakeReference("overlap-check") is OptionSet checks && (checks.Has("template") || checks.Has(OptionSet.OwnValue)));
+        if (hasLevel)
+        {
+            options.TakeReference("overlap-check");
+        }
+        else if (options.Peek("overlap-check") is { } level && changes.Has("overlap-check"))
+        {
+            options.TakeReference("overlap-check");
+            options.Set("overlap-check.template", level);
+        }
+
+        foreach (string part in changes.Has("cache-size") ? sizes[1..] : [])
+        {
+            options.TakeReference(part);
+        }
+
+        options.Merge(changes);
+        if (!changes.Has("cache-size") && sizes.All(options.Has))
+        {
+            options.TakeReference("cache-size");
+        }
+    }
+
     // A template as the whole value or beside switches for single sections.
     private static MetadataSections TakeOverlapCheck(OptionSet options)
     {
         object? given = options.TakeReference("overlap-check");
         OptionSet switches = given as OptionSet ?? new OptionSet();
-        string template = given as string ?? switches.TakeString("template") ?? "cached";
+        string? level = given as string ?? switches.TakeString(OptionSet.OwnValue);
+        string? named = switches.TakeString("template");
+        if (level is not null && named is not null && level != named)
+        {
+            throw new OptionException($"Conflicting values for qcow2 options 'overlap-check' ('{level}') and 'overlap-check.template' ('{named}')");
+        }
+
+        string template = level ?? named ?? "cached";
         MetadataSections sections = template switch
         {
             "none" => MetadataSections.None,

@@ -24,6 +24,9 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         }
 
         await image.BeginChangeAsync();
+
+        // A virtual machine's state that the disk would grow over, or leave behind, goes.
+        await eraser.DropAsync(image.VmStateStart, (long)image.Map.L1.Count << _geometry.L1Shift);
         await image.Bitmaps.ResizeAsync(length);
         if (length < header.Size)
         {
@@ -60,6 +63,8 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             await eraser.WriteZeroesAsync(length, Math.Min(first, image.Length) - length, ZeroFlags.None);
         }
 
+        image.File.Signal(BlockEvents.FreeL2);
+
         // The L1 table keeps its length: entries that are zero harm nobody, and the image may grow again.
         for (int index = (int)_geometry.L1EntriesFor(length); index < image.Map.L1.Count; index++)
         {
@@ -67,6 +72,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         }
 
         image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
+        image.File.Signal(BlockEvents.ClearL1);
         await image.Tables.WriteAllAsync();
         await image.File.FlushAsync();
         await image.TrimFileAsync();
@@ -78,15 +84,12 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         PagedTable l1 = image.Map.L1;
         if (needed > l1.Count)
         {
-            ClusterRun run = await image.Allocator.AllocateAsync(_geometry.ClustersFor(needed * 8L));
-            image.Map.L1 = l1.Moved(run.First << _geometry.ClusterBits, needed);
-            if (l1.Count > 0)
-            {
-                image.Tables.Free(_geometry.ClusterOf(l1.Offset), _geometry.ClustersFor(l1.Count * 8L), discard: false);
-            }
+            await L1Growth.GrowAsync(image, needed, length);
         }
-
-        image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
+        else
+        {
+            image.Header.ChangeMap(l1.Offset, l1.Count, length);
+        }
 
         // New bytes read as zeroes, whatever the backing file has there.
         long backed = Math.Min(image.Backing?.Node.Length ?? 0, length);

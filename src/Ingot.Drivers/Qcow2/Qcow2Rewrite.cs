@@ -37,6 +37,12 @@ internal static class Qcow2Rewrite
     internal static async IoTask EmptyAsync(Qcow2Image image)
     {
         await image.BeginChangeAsync();
+        if (FreshLayout.Fits(image))
+        {
+            await FreshLayout.ApplyAsync(image);
+            return;
+        }
+
         image.Bitmaps.Mark(0, image.Length);
         await image.Tables.WriteAllAsync();
         for (int index = 0; index < image.Map.L1.Count; index++)

@@ -1,12 +1,12 @@
 using System.Buffers.Binary;
-using Ingot.Block;
 using Ingot.Io;
+using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
 
 /// <summary>Reference counts of the file's clusters: the refcount table in memory, its blocks through a cache. Clusters are given by their number in the file.</summary>
-internal sealed class RefcountTable(Qcow2Geometry geometry, HostFile file, TableCache blocks, PagedTable table)
+internal sealed class RefcountTable(Qcow2Geometry geometry, TableCache blocks, PagedTable table)
 {
     private readonly int _sliceBits = System.Numerics.BitOperations.Log2((uint)geometry.SliceLength) + 3 - geometry.RefcountOrder;
 
@@ -14,14 +14,14 @@ internal sealed class RefcountTable(Qcow2Geometry geometry, HostFile file, Table
 
     internal PagedTable Table { get; set; } = table;
 
-    /// <summary>The block that counts a cluster; 0 without one, which means that the cluster is free.</summary>
+    /// <summary>Makes the exception for an entry of the table that can't be one; told what is wrong.</summary>
+    internal required Func<string, IoTask<ErrnoException>> Corrupt { get; init; }
+
+    /// <summary>The block that counts a cluster; 0 without one, which means that the cluster is free. Where no block can be, only <see cref="LoadAsync"/> says so.</summary>
     internal long BlockOf(long cluster)
     {
         long index = cluster >> geometry.RefcountBlockBits;
-        long offset = index < Table.Count ? (long)(Table[(int)index] & OffsetMask) : 0;
-        return geometry.InCluster(offset) == 0
-            ? offset
-            : throw new ImageFormatException($"Image '{file.FileName}': refcount table entry {index} is 0x{Table[(int)index]:x}, which is no cluster offset");
+        return index < Table.Count ? (long)(Table[(int)index] & OffsetMask) : 0;
     }
 
     /// <summary>Reads a count that needs no loading.</summary>
@@ -34,7 +34,7 @@ internal sealed class RefcountTable(Qcow2Geometry geometry, HostFile file, Table
             return true;
         }
 
-        if (blocks.Find(SliceOffset(block, cluster)) is not { } slice)
+        if (geometry.InCluster(block) != 0 || blocks.Find(SliceOffset(block, cluster)) is not { } slice)
         {
             return false;
         }
@@ -65,7 +65,8 @@ internal sealed class RefcountTable(Qcow2Geometry geometry, HostFile file, Table
 
     internal bool TrySet(long cluster, ulong count)
     {
-        if (blocks.Find(SliceOffset(BlockOf(cluster), cluster)) is not { } slice)
+        long block = BlockOf(cluster);
+        if (geometry.InCluster(block) != 0 || blocks.Find(SliceOffset(block, cluster)) is not { } slice)
         {
             return false;
         }
@@ -84,7 +85,11 @@ internal sealed class RefcountTable(Qcow2Geometry geometry, HostFile file, Table
         }
     }
 
-    internal IoTask LoadAsync(long cluster) => blocks.LoadAsync(SliceOffset(BlockOf(cluster), cluster));
+    internal IoTask LoadAsync(long cluster)
+        => BlockOf(cluster) is var block && geometry.InCluster(block) != 0 ? RefuseAsync(cluster, block) : blocks.LoadAsync(SliceOffset(block, cluster));
+
+    private async IoTask RefuseAsync(long cluster, long block)
+        => throw await Corrupt($"Refblock offset {ClusterMap.Hex(block)} unaligned (reftable index: {ClusterMap.Hex(cluster >> geometry.RefcountBlockBits)})");
 
     /// <summary>Reads an entry; entries below a byte fill it from its low bits.</summary>
     internal static ulong ReadCount(ReadOnlySpan<byte> block, int index, int order) => order switch

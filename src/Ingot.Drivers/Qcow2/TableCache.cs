@@ -40,7 +40,7 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
     private CachedTable? _last;
 
     /// <summary>What reading a piece is called for those who debug.</summary>
-    internal required string LoadEvent { get; init; }
+    internal string? LoadEvent { get; init; }
 
     internal int DirtyCount => _dirty.Count;
 
@@ -89,7 +89,11 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         table.IsLoading = true;
         try
         {
-            file.Signal(LoadEvent);
+            if (LoadEvent is not null)
+            {
+                file.Signal(LoadEvent);
+            }
+
             await file.ReadAsync(offset, table.Data);
         }
         catch (Exception e)
@@ -101,6 +105,15 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
 
         table.IsLoading = false;
         Wake(table, null);
+    }
+
+    /// <summary>Brings in a piece of a new table that the file has as zeroes already.</summary>
+    internal void AddClean(long offset)
+    {
+        if (!_tables.ContainsKey(offset))
+        {
+            Claim(offset).Data.Clear();
+        }
     }
 
     /// <summary>Brings in a piece of a new table, as zeroes and to be written, without reading what lies there.</summary>

@@ -29,8 +29,14 @@ public class OverlapTests
         Qcow2Node node = await OpenAsync(disk, MetadataSections.Cached, warnings);
         Errno first = await WriteStatusAsync(node, 0);
         Errno second = await WriteStatusAsync(node, 1 << 20);
+        ErrnoException read = await ThrowsAsync(async () =>
+        {
+            await Qcow2Fixture.ReadAsync(node, 1 << 20, 512);
+            return node;
+        });
+        Assert.Equal(Errno.ENOMEDIUM, await node.FlushAsync().Status());
         await node.CloseAsync();
-        Assert.Equal((Errno.EIO, Errno.EIO), (first, second));
+        Assert.Equal((Errno.EIO, Errno.ENOMEDIUM, Errno.ENOMEDIUM), (first, second, read.Errno));
         Assert.Equal([$"qcow2: Marking image as corrupt: Preventing invalid write on metadata (overlaps with {name}); further corruption events will be suppressed"], warnings);
         byte[] after = disk.Snapshot();
         Assert.Equal(image.AsSpan((int)target + 512, (int)Cluster - 512).ToArray(), after.AsSpan((int)target + 512, (int)Cluster - 512).ToArray());
@@ -44,7 +50,6 @@ public class OverlapTests
     [InlineData("refcount-block", "refcount block")]
     [InlineData("l1", "active L1 table")]
     [InlineData("l2", "active L2 table")]
-    [InlineData("header", "qcow2_header")]
     public void Metadata_that_counts_as_free_is_not_given_away(string where, string name) => Loop.Run(async () =>
     {
         byte[] image = await MakeAsync();
@@ -56,6 +61,72 @@ public class OverlapTests
         await node.CloseAsync();
         Assert.Contains($"overlaps with {name}", Assert.Single(warnings));
     });
+
+    [Fact]
+    public void The_header_is_not_given_away() => Loop.Run(async () =>
+    {
+        byte[] image = await MakeAsync();
+        BinaryPrimitives.WriteUInt16BigEndian(image.AsSpan((int)Places(image)["refcount-block"]), 0);
+        var warnings = new List<string>();
+        Qcow2Node node = await OpenAsync(new MemoryDisk(image), MetadataSections.None, warnings);
+        Assert.Equal(Errno.EIO, await WriteStatusAsync(node, 1 << 20));
+        await node.CloseAsync();
+        Assert.Contains("Preventing invalid allocation of data cluster at offset 0", Assert.Single(warnings));
+    });
+
+    [Fact]
+    public void Counts_that_lie_where_no_cluster_begins_are_corruption() => Loop.Run(async () =>
+    {
+        byte[] image = await MakeAsync();
+        long table = Places(image)["refcount-table"];
+        Set(image, table + 8, (ulong)image.Length + 512);
+        var warnings = new List<string>();
+        var disk = new MemoryDisk(image);
+        Qcow2Node node = await OpenAsync(disk, MetadataSections.Cached, warnings);
+        Assert.Equal(Errno.EIO, await WriteStatusAsync(node, 1 << 20));
+        await node.CloseAsync();
+        Assert.Contains($"Refblock offset 0x{image.Length + 512:x} unaligned (reftable index: 0x1)", Assert.Single(warnings));
+        Assert.Equal("qcow2: Image is corrupt; cannot be opened read/write", (await ThrowsAsync(() => OpenAsync(disk, MetadataSections.Cached, []))).Message);
+    });
+
+    [Theory]
+    [InlineData("overlap-check=none", "overlap-check.main-header=on", MetadataSections.MainHeader)]
+    [InlineData("overlap-check.main-header=off", "overlap-check=none", MetadataSections.None)]
+    [InlineData("overlap-check=none,overlap-check.main-header=on", "overlap-check.template=constant", MetadataSections.Constant)]
+    [InlineData("overlap-check=none,overlap-check.template=none", "cache-size=1M", MetadataSections.None)]
+    public void Changed_options_replace_what_they_are_about(string old, string changes, object expected)
+    {
+        OptionSet options = KeyValueText.Parse(old);
+        Qcow2Options.Change(options, KeyValueText.Parse(changes));
+        Assert.Equal(expected, Qcow2Options.Take(options, OpenFlags.None).OverlapCheck);
+    }
+
+    [Fact]
+    public void Sizes_of_caches_replace_each_other()
+    {
+        OptionSet options = KeyValueText.Parse("cache-size=1M");
+        Qcow2Options.Change(options, KeyValueText.Parse("l2-cache-size=512k"));
+        Assert.Equal(1 << 20, Qcow2Options.Take(options.Clone(), OpenFlags.None).CacheSize);
+        Qcow2Options.Change(options, KeyValueText.Parse("refcount-cache-size=128k"));
+        Qcow2Options taken = Qcow2Options.Take(options.Clone(), OpenFlags.None);
+        Assert.Equal((null, 512 << 10, 128 << 10), (taken.CacheSize, taken.L2CacheSize, taken.RefcountCacheSize));
+        Qcow2Options.Change(options, KeyValueText.Parse("cache-size=2M"));
+        taken = Qcow2Options.Take(options, OpenFlags.None);
+        Assert.Equal((2 << 20, null, null), (taken.CacheSize, taken.L2CacheSize, taken.RefcountCacheSize));
+    }
+
+    [Fact]
+    public void A_level_given_twice_must_be_one()
+    {
+        Assert.Equal(MetadataSections.Constant, Take("overlap-check=constant,overlap-check.template=constant"));
+        Assert.Equal(
+            "Conflicting values for qcow2 options 'overlap-check' ('constant') and 'overlap-check.template' ('all')",
+            Assert.Throws<OptionException>(() => Take("overlap-check=constant,overlap-check.template=all")).Message);
+        OptionSet options = KeyValueText.Parse("cache=x,cache.direct=on");
+        OptionSet cache = options.TakeSet("cache");
+        cache.TakeBool("direct");
+        Assert.Equal("Parameter 'cache' is given both as a value and with members", Assert.Throws<OptionException>(() => cache.RefuseRest("the options")).Message);
+    }
 
     [Fact]
     public void Levels_and_switches_choose_what_is_guarded()

@@ -102,6 +102,14 @@ public class Qcow2FaultMatrixTests
             return happened;
         }
 
+        if (operation == "empty" && error is not null)
+        {
+            // Tables in memory and in the file say different things then.
+            await node.CloseAsync();
+            await CheckLeftAsync(disk, operation, $"{operation}, failure at {failAt}, closed");
+            node = await Qcow2Fixture.OpenAsync(disk);
+        }
+
         // Healed: what failed works, and what is left is right.
         await RunAsync(node, operation);
         await node.CloseAsync();
@@ -170,8 +178,21 @@ public class Qcow2FaultMatrixTests
         }
     }
 
+    // As opening for writing does.
+    private static async IoTask RepairDirtyAsync(MemoryDisk disk)
+    {
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.Check | OpenFlags.ReadWrite);
+        if ((await node.GetInfoAsync()).IsDirty)
+        {
+            await node.CheckAsync(Qcow2Repair.All);
+        }
+
+        await node.CloseAsync();
+    }
+
     private static async IoTask CheckLeftAsync(MemoryDisk disk, string operation, string when)
     {
+        await RepairDirtyAsync(disk);
         Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.Check);
         var messages = new List<string>();
         Qcow2CheckResult result = await node.CheckAsync(report: messages.Add);

@@ -245,7 +245,7 @@ internal sealed class CrashWorkload
         bool isVersion2 = node.Image.Geometry.Version < 3;
         if (node.Image.Header.Current.IsDirty)
         {
-            Assert.True(_setup.IsMarkedDirty || _setup.HasSnapshots || _setup.ChangesHeader);
+            Assert.True(_setup.IsMarkedDirty || _setup.HasSnapshots || _setup.ChangesHeader || _setup.Commits);
             await node.CheckAsync(Qcow2Repair.All);
         }
 
