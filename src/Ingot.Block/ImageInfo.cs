@@ -30,7 +30,7 @@ public sealed record ImageInfo
     /// <summary>True when the format compresses.</summary>
     public bool IsCompressed { get; init; }
 
-    /// <summary>Format-specific facts, as ordered pairs of a name in QAPI's spelling and a string, number, bool or list of <see cref="DirtyBitmapInfo"/>.</summary>
+    /// <summary>Format-specific facts, as ordered pairs of a name in QAPI's spelling and a string, number, bool, list of <see cref="DirtyBitmapInfo"/>, pairs again, or list of pairs.</summary>
     public IReadOnlyList<(string Key, object Value)>? Specific { get; init; }
 
     /// <summary>Internal snapshots.</summary>

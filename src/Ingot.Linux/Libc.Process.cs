@@ -5,7 +5,7 @@ namespace Ingot.Linux;
 public static partial class Libc
 {
 #pragma warning disable CS1591 // The manual page of the same name is the documentation.
-    public const int W_OK = 2, SIGINT = 2, SIGUSR1 = 10, SIGTERM = 15;
+    public const int W_OK = 2, SIGINT = 2, SIGUSR1 = 10, SIGTERM = 15, CLOCK_THREAD_CPUTIME_ID = 3;
     public const nint SIG_DFL = 0;
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -22,6 +22,9 @@ public static partial class Libc
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int kill(int pid, int signal);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int clock_gettime(int clock, out timespec time);
 
     [LibraryImport("libc")]
     public static partial void abort();

@@ -28,6 +28,10 @@ public sealed class OptionSet
     /// <summary>Names that are left, in the order given.</summary>
     public IEnumerable<string> Names => _values.Keys;
 
+    /// <summary>Names of values that are left, with the sets that they are in: "encrypt.format".</summary>
+    public IEnumerable<string> DottedNames
+        => _values.SelectMany(v => v.Value is OptionSet set ? set.DottedNames.Select(name => $"{v.Key}.{name}") : [v.Key]);
+
     /// <summary>Sets a value by its dotted name ("file.filename"), making the sets in between.</summary>
     /// <param name="name">The dotted name.</param>
     /// <param name="value">The value; a later one replaces an earlier one.</param>
@@ -74,9 +78,13 @@ public sealed class OptionSet
     public bool Has(string name) => _values.ContainsKey(name);
 
     /// <summary>The value of a name without taking it; null when absent or not a plain value.</summary>
-    /// <param name="name">A plain name.</param>
+    /// <param name="name">A plain or dotted name.</param>
     /// <returns>The value.</returns>
-    public string? Peek(string name) => _values.TryGetValue(name, out object? value) ? value as string : null;
+    public string? Peek(string name)
+    {
+        int dot = name.IndexOf('.');
+        return dot < 0 ? _values.GetValueOrDefault(name) as string : (_values.GetValueOrDefault(name[..dot]) as OptionSet)?.Peek(name[(dot + 1)..]);
+    }
 
     /// <summary>Takes a text.</summary>
     /// <param name="name">A plain name.</param>

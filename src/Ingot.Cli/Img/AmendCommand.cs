@@ -71,7 +71,7 @@ internal static class AmendCommand
     {
         IAmendable amendable = node as IAmendable ?? throw Unsupported(driver);
         OptionSet options = CreateOptionText.Parse(arguments.All("options"));
-        foreach (string name in options.Names)
+        foreach (string name in options.DottedNames)
         {
             if (!driver.AmendOptions.Any(o => o.Name == name))
             {

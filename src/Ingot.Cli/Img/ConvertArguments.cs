@@ -114,6 +114,11 @@ internal sealed record ConvertArguments
             throw new OptionException("Compression not supported for this file format");
         }
 
+        if (Copy.Compress && (options.Peek("encryption") is "on" or "yes" or "true" or "y" || options.Peek("encrypt.format") is not null))
+        {
+            throw new OptionException("Compression and encryption not supported at the same time");
+        }
+
         if (Backing is not null)
         {
             options.Set("backing_file", driver.SupportsBacking ? Backing : throw new OptionException($"Backing file not supported for file format '{driver.Name}'"));

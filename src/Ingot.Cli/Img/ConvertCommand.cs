@@ -85,7 +85,7 @@ internal static class ConvertCommand
         OpenFlags flags = plan.HasBacking ? plan.TargetFlags : plan.TargetFlags | OpenFlags.NoBacking;
         try
         {
-            BlockNode target = await ImageOpener.OpenAsync(graph, file.Path, false, driver.Name, flags);
+            BlockNode target = await ImageOpener.OpenNewAsync(graph, file.Path, driver.Name, CreateOptionText.KeySecrets(CreateOptionText.Parse(plan.TargetOptions)), flags);
             await CopyAndCloseAsync(context, sources, target, plan, interrupts);
             file.Commit();
         }

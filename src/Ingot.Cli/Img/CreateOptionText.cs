@@ -10,6 +10,25 @@ internal static class CreateOptionText
     // In the order in which `create` shows them; with the type that -o help names, and the default of qcow2.
     private static readonly (string Name, string Type, string? Default)[] Known =
     [
+        ("encryption", "bool (on/off)", null),
+        ("encrypt.format", "str", null),
+        ("encrypt.key-secret", "str", null),
+        ("encrypt.cipher-alg", "str", null),
+        ("encrypt.cipher-mode", "str", null),
+        ("encrypt.ivgen-alg", "str", null),
+        ("encrypt.ivgen-hash-alg", "str", null),
+        ("encrypt.hash-alg", "str", null),
+        ("encrypt.iter-time", "num", null),
+        ("encrypt.keyslot", "num", null),
+        ("key-secret", "str", null),
+        ("cipher-alg", "str", null),
+        ("cipher-mode", "str", null),
+        ("ivgen-alg", "str", null),
+        ("ivgen-hash-alg", "str", null),
+        ("hash-alg", "str", null),
+        ("iter-time", "num", null),
+        ("keyslot", "num", null),
+        ("detached-header", "bool (on/off)", null),
         ("cluster_size", "size", "65536"),
         ("extended_l2", "bool (on/off)", "off"),
         ("preallocation", "str", null),
@@ -84,7 +103,7 @@ internal static class CreateOptionText
     /// <param name="options">The options.</param>
     public static void Check(BlockDriver driver, OptionSet options)
     {
-        foreach (string name in options.Names)
+        foreach (string name in options.DottedNames)
         {
             if (name != "size" && !WithProtocol(driver).Any(c => c.Name == name))
             {
@@ -97,6 +116,12 @@ internal static class CreateOptionText
 
     private static void CheckType(OptionSet options, string name, string? type)
     {
+        for (int dot = name.IndexOf('.'); dot >= 0; dot = name.IndexOf('.'))
+        {
+            options = options.TakeSet(name[..dot]);
+            name = name[(dot + 1)..];
+        }
+
         switch (type)
         {
             case "size":
@@ -109,6 +134,20 @@ internal static class CreateOptionText
                 options.TakeBool(name);
                 break;
         }
+    }
+
+    /// <summary>The options that name secrets, which opening the new image takes as well.</summary>
+    /// <param name="options">Creation options.</param>
+    /// <returns>Those of the options.</returns>
+    public static OptionSet KeySecrets(OptionSet options)
+    {
+        var secrets = new OptionSet();
+        foreach (string name in options.DottedNames.Where(n => n.EndsWith("key-secret", StringComparison.Ordinal)))
+        {
+            secrets.Set(name, options.Peek(name)!);
+        }
+
+        return secrets;
     }
 
     private static IEnumerable<(string Name, string Help)> WithProtocol(BlockDriver driver)
@@ -132,7 +171,7 @@ internal static class CreateOptionText
             }
         }
 
-        if (driver.Name is "raw" or "file")
+        if (!hasDefaults)
         {
             // The size comes first where no option has a default.
             parts.Sort(1, parts.Count - 1, Comparer<string>.Create((a, b) => b.StartsWith("size=", StringComparison.Ordinal).CompareTo(a.StartsWith("size=", StringComparison.Ordinal))));

@@ -102,6 +102,25 @@ internal static class ImageOpener
         }
     }
 
+    /// <summary>Opens an image that was just created.</summary>
+    /// <param name="graph">Where named nodes go.</param>
+    /// <param name="name">Its file name.</param>
+    /// <param name="format">Its format.</param>
+    /// <param name="secrets">The options that name its secrets.</param>
+    /// <param name="flags">How to open.</param>
+    /// <returns>The node; owned by the caller.</returns>
+    public static IoTask<BlockNode> OpenNewAsync(BlockGraph graph, string name, string format, OptionSet secrets, OpenFlags flags)
+    {
+        if (secrets.IsEmpty)
+        {
+            return OpenAsync(graph, name, false, format, flags);
+        }
+
+        secrets.Set("driver", format);
+        secrets.Set("file.filename", name);
+        return graph.OpenAsync(secrets, flags);
+    }
+
     /// <summary>The flags of a cache mode.</summary>
     /// <param name="mode">The mode; null for the default given.</param>
     /// <param name="fallback">The default.</param>

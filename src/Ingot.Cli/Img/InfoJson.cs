@@ -78,21 +78,40 @@ internal static class InfoJson
         json.BeginObject();
         json.Member("type", facts.Driver);
         json.Name("data");
-        json.BeginObject();
-        foreach ((string key, object value) in specific)
+        PrintValue(json, specific);
+        json.EndObject();
+    }
+
+    private static void PrintValue(JsonPrinter json, object value)
+    {
+        switch (value)
         {
-            if (value is IReadOnlyList<DirtyBitmapInfo> bitmaps)
-            {
-                json.Name(key);
+            case IReadOnlyList<DirtyBitmapInfo> bitmaps:
                 PrintBitmaps(json, bitmaps);
-                continue;
-            }
+                break;
+            case IReadOnlyList<(string Key, object Value)> members:
+                json.BeginObject();
+                foreach ((string key, object member) in members)
+                {
+                    json.Name(key);
+                    PrintValue(json, member);
+                }
 
-            json.Member(key, value);
+                json.EndObject();
+                break;
+            case IReadOnlyList<object> items:
+                json.BeginArray();
+                foreach (object item in items)
+                {
+                    PrintValue(json, item);
+                }
+
+                json.EndArray();
+                break;
+            default:
+                json.Value(value);
+                break;
         }
-
-        json.EndObject();
-        json.EndObject();
     }
 
     private static void PrintBitmaps(JsonPrinter json, IReadOnlyList<DirtyBitmapInfo> bitmaps)

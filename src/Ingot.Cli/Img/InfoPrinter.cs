@@ -76,34 +76,58 @@ internal static class InfoPrinter
         }
 
         o.WriteLine($"{indent}Format specific information:");
-        foreach ((string key, object value) in specific)
-        {
-            if (value is IReadOnlyList<DirtyBitmapInfo> bitmaps)
-            {
-                PrintBitmaps(o, bitmaps, indent);
-                continue;
-            }
+        PrintMembers(o, specific, indent + "    ");
+    }
 
-            string text = value is bool b ? (b ? "true" : "false") : Convert.ToString(value, CultureInfo.InvariantCulture)!;
-            o.WriteLine($"{indent}    {key.Replace('-', ' ')}: {text}");
+    private static void PrintMembers(TextWriter o, IReadOnlyList<(string Key, object Value)> members, string indent)
+    {
+        foreach ((string key, object value) in members)
+        {
+            string name = key.Replace('-', ' ');
+            switch (value)
+            {
+                case IReadOnlyList<DirtyBitmapInfo> bitmaps:
+                    PrintBitmaps(o, bitmaps, indent);
+                    break;
+                case IReadOnlyList<(string Key, object Value)> nested:
+                    o.WriteLine($"{indent}{name}:");
+                    PrintMembers(o, nested, indent + "    ");
+                    break;
+                case IReadOnlyList<object> items:
+                    o.WriteLine($"{indent}{name}:");
+                    PrintItems(o, items, indent + "    ");
+                    break;
+                default:
+                    o.WriteLine($"{indent}{name}: {(value is bool b ? (b ? "true" : "false") : Convert.ToString(value, CultureInfo.InvariantCulture))}");
+                    break;
+            }
+        }
+    }
+
+    private static void PrintItems(TextWriter o, IReadOnlyList<object> items, string indent)
+    {
+        for (int i = 0; i < items.Count; i++)
+        {
+            o.WriteLine($"{indent}[{i}]:");
+            PrintMembers(o, (IReadOnlyList<(string Key, object Value)>)items[i], indent + "    ");
         }
     }
 
     private static void PrintBitmaps(TextWriter o, IReadOnlyList<DirtyBitmapInfo> bitmaps, string indent)
     {
-        o.WriteLine($"{indent}    bitmaps:");
+        o.WriteLine($"{indent}bitmaps:");
         for (int i = 0; i < bitmaps.Count; i++)
         {
-            o.WriteLine($"{indent}        [{i}]:");
-            o.WriteLine($"{indent}            flags:");
+            o.WriteLine($"{indent}    [{i}]:");
+            o.WriteLine($"{indent}        flags:");
             int number = 0;
             foreach (string flag in bitmaps[i].Flags)
             {
-                o.WriteLine($"{indent}                [{number++}]: {flag}");
+                o.WriteLine($"{indent}            [{number++}]: {flag}");
             }
 
-            o.WriteLine($"{indent}            name: {bitmaps[i].Name}");
-            o.WriteLine($"{indent}            granularity: {bitmaps[i].Granularity}");
+            o.WriteLine($"{indent}        name: {bitmaps[i].Name}");
+            o.WriteLine($"{indent}        granularity: {bitmaps[i].Granularity}");
         }
     }
 

@@ -1,5 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Drivers.Crypto;
 using Ingot.Drivers.Qcow2;
 using Ingot.Io;
 
@@ -33,13 +34,13 @@ internal static class MeasureCommand
         Check(arguments);
         BlockDriver driver = ImageCreation.FindDriver(arguments.Last("target-format") ?? "raw");
         OptionSet options = ParseOptions(context, driver, arguments);
-        if (driver.Name is not ("raw" or "qcow2"))
+        if (driver.Name is not ("raw" or "qcow2" or "luks"))
         {
             throw new OptionException($"Block driver '{driver.Name}' does not support size measurement");
         }
 
         (Qcow2Size result, long? bitmaps) = size is { } bytes
-            ? (driver.Name == "raw" ? Raw(bytes) : Qcow2Measure.ForSize(bytes, options), null)
+            ? (driver.Name == "qcow2" ? Qcow2Measure.ForSize(bytes, options) : Whole(driver, bytes, options), null)
             : await MeasureSourceAsync(context, arguments, driver, options);
         Print(context, result, bitmaps, isJson);
         return 0;
@@ -96,9 +97,9 @@ internal static class MeasureCommand
             }
 
             long length = (node.Length + Sector - 1) / Sector * Sector;
-            if (driver.Name == "raw")
+            if (driver.Name != "qcow2")
             {
-                return (Raw(length), null);
+                return (Whole(driver, length, options), null);
             }
 
             // Both ends must be able to hold bitmaps for their size to be shown.
@@ -119,10 +120,12 @@ internal static class MeasureCommand
             ? new Extent(offset, length, ExtentFlags.Zero)
             : (await ExtentWalker.GetChainExtentAsync(node, offset, Math.Min(length, node.Length - offset))).Extent;
 
-    private static Qcow2Size Raw(long size)
+    // Formats that have a place for every byte.
+    private static Qcow2Size Whole(BlockDriver driver, long size, OptionSet options)
     {
         long rounded = (size + Sector - 1) / Sector * Sector;
-        return new Qcow2Size(rounded, rounded);
+        long length = driver.Name == "luks" ? LuksDriver.MeasureFile(rounded, options) : rounded;
+        return new Qcow2Size(length, length);
     }
 
     private static void Print(CommandContext context, Qcow2Size size, long? bitmaps, bool isJson)

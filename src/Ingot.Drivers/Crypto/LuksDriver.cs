@@ -1,223 +1,108 @@
 using Ingot.Block;
+using Ingot.Drivers.File;
 using Ingot.Io;
-using Ingot.Linux;
 
 namespace Ingot.Drivers.Crypto;
 
-/// <summary>Driver "luks": a LUKS1 volume in a file, unlocked with the secret that key-secret names.</summary>
+/// <summary>Driver "luks": a LUKS1 volume in a file, unlocked with the secret that key-secret names. Its header may lie in another file.</summary>
 public sealed class LuksDriver : BlockDriver
 {
+    private const int Sector = SectorCipher.SectorSize;
+
     /// <inheritdoc/>
     public override string Name => "luks";
 
     /// <inheritdoc/>
+    public override IReadOnlyList<(string Name, string Help)> CreateOptions { get; } =
+    [
+        ("key-secret", "ID of the secret that provides the keyslot passphrase"),
+        .. LuksCreateOptions.Options,
+        ("detached-header", "Create a detached LUKS header"),
+        ("size", "Virtual disk size"),
+    ];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<(string Name, string Help)> AmendOptions => LuksAmend.Options;
+
+    /// <inheritdoc/>
     public override int Probe(ReadOnlySpan<byte> head) => head.Length > 7 && head.StartsWith(LuksHeader.Magic) && head[6] == 0 && head[7] == 1 ? 100 : 0;
+
+    /// <summary>How long the file of a new volume will be.</summary>
+    /// <param name="size">The virtual size.</param>
+    /// <param name="options">Creation options; taken.</param>
+    /// <returns>Bytes.</returns>
+    public static long MeasureFile(long size, OptionSet options)
+    {
+        LuksCreateOptions taken = LuksCreateOptions.Take(options, "");
+        long payload = LuksHeader.LengthFor(taken.KeyLength);
+        return payload <= long.MaxValue - size ? payload + size : throw new OptionException("The image size is too large for file format 'luks'");
+    }
 
     /// <inheritdoc/>
     public override async IoTask<BlockNode> OpenAsync(OpenRequest request)
     {
         string? secret = request.Options.TakeString("key-secret");
+        object? headerOption = request.Options.TakeReference("header");
         ChildNode file = await request.OpenChildAsync("file", request.Flags) ?? throw new OptionException("A block device must be specified for \"file\"");
+        ChildNode? header = null;
         try
         {
-            return await OpenAsync(request, file, secret);
+            header = await request.Graph.OpenChildAsync(headerOption, "header", request.Flags);
+            return await OpenAsync(request, file, header, secret);
         }
         catch
         {
+            await (header?.CloseAsync() ?? IoTask.Completed);
             await file.CloseAsync();
             throw;
         }
     }
 
-    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, string? secret)
+    /// <inheritdoc/>
+    public override async IoTask CreateAsync(CreateRequest request)
     {
-        LuksHeader header = await LuksVolume.ReadHeaderAsync(file.Node);
-        if (file.Node.Length < header.PayloadOffset)
+        bool isDetached = request.Options.TakeBool("detached-header") ?? false;
+        LuksCreateOptions options = LuksCreateOptions.Take(request.Options, "");
+        byte[] password = request.Graph.Secrets.Get(options.KeySecret).ToArray();
+        long headerLength = LuksHeader.LengthFor(options.KeyLength);
+        if (request.Size > long.MaxValue - headerLength - Sector)
         {
-            throw new ImageFormatException($"The LUKS payload begins at {header.PayloadOffset}, behind the end of the file ({file.Node.Length} bytes)");
+            throw new Linux.ErrnoException(Linux.Errno.EFBIG, "The image size is too large for file format 'luks'");
         }
 
-        if ((request.Flags & OpenFlags.NoIo) != 0)
+        long length = headerLength + (isDetached ? 0 : (request.Size + Sector - 1) / Sector * Sector);
+        await FreshFile.FillAsync(request.FileName, length, request.Options, async () =>
         {
-            return new LuksNode(request.NodeName, file, header, null, isWritable: false);
-        }
-
-        byte[] password = request.Graph.Secrets.Get(secret ?? throw new OptionException("Parameter 'key-secret' is required for cipher")).ToArray();
-        byte[] key = await LuksVolume.UnlockAsync(file.Node, header, password);
-        return new LuksNode(request.NodeName, file, header, new SectorCipherPool(header.Format, key), request.IsReadWrite);
-    }
-}
-
-/// <summary>An unlocked volume. Sectors are counted from the start of the payload.</summary>
-internal sealed class LuksNode : BlockNode
-{
-    private const int Sector = SectorCipher.SectorSize;
-    private const int MaxChunk = 256 * 1024;
-    private const int MaxInline = 64 * 1024;
-
-    private readonly ChildNode _file;
-    private readonly LuksHeader _header;
-    private readonly SectorCipherPool? _ciphers;
-    private readonly bool _isWritable;
-    private readonly RangeLock _writes = new();
-    private bool _isClosed;
-
-    internal LuksNode(string? nodeName, ChildNode file, LuksHeader header, SectorCipherPool? ciphers, bool isWritable)
-        : base(nodeName)
-    {
-        _file = file;
-        _header = header;
-        _ciphers = ciphers;
-        _isWritable = isWritable;
-        Length = (file.Node.Length - header.PayloadOffset) / Sector * Sector;
-    }
-
-    public override string DriverName => "luks";
-
-    public override long Length { get; }
-
-    public override BlockFeatures Features => (_file.Node.Features & BlockFeatures.Fua) | (_isWritable ? _file.Node.Features & BlockFeatures.Write : BlockFeatures.None);
-
-    public override IEnumerable<(string Role, BlockNode Node)> Children => [("file", _file.Node)];
-
-    public override BlockNode File => _file.Node;
-
-    public override async IoTask<ImageInfo> GetInfoAsync()
-    {
-        ImageInfo below = await _file.Node.GetInfoAsync();
-        return new ImageInfo
-        {
-            ActualSize = below.ActualSize,
-            IsEncrypted = true,
-            Specific =
-            [
-                ("ivgen-alg", _header.Format.NumberingName),
-                ("detached-header", false),
-                ("hash-alg", _header.HashName),
-                ("cipher-alg", _header.CipherName),
-                ("uuid", _header.Uuid),
-                ("cipher-mode", _header.Format.ModeName),
-                ("payload-offset", _header.PayloadOffset),
-                ("master-key-iters", _header.DigestIterations),
-            ],
-        };
-    }
-
-    public override IoTask CloseAsync()
-    {
-        if (_isClosed)
-        {
-            return IoTask.Completed;
-        }
-
-        _isClosed = true;
-        _ciphers?.Close();
-        return _file.CloseAsync();
-    }
-
-    // The cipher text never lies in the caller's memory: a guest could change it on the way and have the key applied to what it likes.
-    protected override async IoTask ReadCore(long offset, IoVector data)
-    {
-        for (long done = 0; done < data.Length;)
-        {
-            var piece = Piece.At(offset + done, data.Length - done);
-            IoBuffer buffer = BufferPool.Local.Rent(piece.Whole);
+            ChildNode file = await FreshFile.OpenAsync(request.Graph, request.FileName, OpenFlags.ReadWrite);
             try
             {
-                await ReadSectorsAsync(piece.Start, buffer.Slice(0, piece.Whole));
-                data.Slice(done, piece.Length).CopyFrom(buffer.Slice(piece.Head, piece.Length));
+                await new LuksVolume(new HostFile(file), 0, isDetached).FormatAsync(options, password);
             }
             finally
             {
-                BufferPool.Local.Return(buffer);
+                await file.CloseAsync();
             }
-
-            done += piece.Length;
-        }
+        });
     }
 
-    protected override async IoTask WriteCore(long offset, IoVector data, WriteFlags flags)
+    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, ChildNode? headerFile, string? secret)
     {
-        for (long done = 0; done < data.Length;)
+        bool isDetached = headerFile is not null;
+        var volume = new LuksVolume(new HostFile(headerFile ?? file), 0, isDetached);
+        LuksHeader header = await volume.ReadHeaderAsync();
+        long payload = isDetached ? 0 : header.PayloadOffset;
+        if (file.Node.Length < payload)
         {
-            var piece = Piece.At(offset + done, data.Length - done);
-            await WritePieceAsync(piece, data.Slice(done, piece.Length), flags & ~WriteFlags.Compressed);
-            done += piece.Length;
-        }
-    }
-
-    protected override IoTask FlushCore() => _file.Node.FlushAsync();
-
-    private async IoTask WritePieceAsync(Piece piece, IoVector data, WriteFlags flags)
-    {
-        using RangeLock.Held held = await _writes.LockAsync(piece.Start, piece.Whole);
-        IoBuffer buffer = BufferPool.Local.Rent(piece.Whole);
-        try
-        {
-            IoVector sectors = buffer.Slice(0, piece.Whole);
-            if (piece.Whole != piece.Length)
-            {
-                await ReadSectorsAsync(piece.Start, sectors);
-            }
-
-            sectors.Slice(piece.Head, piece.Length).CopyFrom(data);
-            await ApplyAsync(piece.Start, sectors, isEncryption: true);
-            await _file.Node.WriteAsync(_header.PayloadOffset + piece.Start, sectors, flags);
-        }
-        finally
-        {
-            BufferPool.Local.Return(buffer);
-        }
-    }
-
-    private async IoTask ReadSectorsAsync(long start, IoVector sectors)
-    {
-        await _file.Node.ReadAsync(_header.PayloadOffset + start, sectors);
-        await ApplyAsync(start, sectors, isEncryption: false);
-    }
-
-    private async IoTask ApplyAsync(long start, IoVector sectors, bool isEncryption)
-    {
-        SectorCipherPool ciphers = _ciphers ?? throw new ErrnoException(Errno.EIO, $"Node '{Name}' was opened for its facts alone and is locked");
-        SectorCipher cipher = ciphers.Rent();
-        if (sectors.Length <= MaxInline)
-        {
-            Apply(cipher, start / Sector, sectors, isEncryption);
-        }
-        else
-        {
-            await Offload.Run(() => Apply(cipher, start / Sector, sectors, isEncryption));
+            throw new ImageFormatException($"The LUKS payload begins at {payload}, behind the end of the file ({file.Node.Length} bytes)");
         }
 
-        ciphers.Return(cipher);
-    }
-
-    private static bool Apply(SectorCipher cipher, long sector, IoVector sectors, bool isEncryption)
-    {
-        if (isEncryption)
+        SectorCipherPool? ciphers = null;
+        if ((request.Flags & OpenFlags.NoIo) == 0)
         {
-            cipher.Encrypt(sector, sectors, sectors);
-        }
-        else
-        {
-            cipher.Decrypt(sector, sectors, sectors);
+            byte[] password = request.Graph.Secrets.Get(secret ?? throw new OptionException("Parameter 'key-secret' is required for cipher")).ToArray();
+            ciphers = new SectorCipherPool(header.Format, await volume.UnlockAsync(header, password, request.Flags));
         }
 
-        return true;
-    }
-
-    /// <summary>A part of a request and the whole sectors around it.</summary>
-    /// <param name="Start">Where the sectors begin.</param>
-    /// <param name="Whole">Bytes of whole sectors.</param>
-    /// <param name="Head">Bytes of the first sector in front of the part.</param>
-    /// <param name="Length">Bytes of the part.</param>
-    private readonly record struct Piece(long Start, int Whole, int Head, int Length)
-    {
-        internal static Piece At(long offset, long length)
-        {
-            int head = (int)(offset % Sector);
-            int part = (int)Math.Min(length, MaxChunk - head);
-            return new Piece(offset - head, (head + part + Sector - 1) / Sector * Sector, head, part);
-        }
+        return new LuksNode(request, file, headerFile, volume, header, ciphers);
     }
 }

@@ -5,21 +5,15 @@ using Ingot.Block;
 
 namespace Ingot.Drivers.Crypto;
 
-/// <summary>One of the eight places for a password.</summary>
-/// <param name="IsActive">Whether a password opens it.</param>
-/// <param name="Iterations">PBKDF2's iterations.</param>
-/// <param name="Salt">PBKDF2's salt.</param>
-/// <param name="KeyOffset">Where the split master key lies, in bytes.</param>
-/// <param name="Stripes">How many parts the master key is split in.</param>
-internal sealed record LuksSlot(bool IsActive, int Iterations, byte[] Salt, long KeyOffset, int Stripes);
-
 /// <summary>A LUKS1 header: 592 bytes in big endian at the start of the volume. Every field is checked when it is read.</summary>
-internal sealed class LuksHeader
+internal sealed record LuksHeader
 {
     internal const int Length = 592;
     internal const int SlotCount = 8;
     internal const int DigestLength = 20;
+    internal const int SaltLength = 32;
     internal const int Stripes = 4000;
+    internal const int AreaAlignment = 4096;
     private const int SectorSize = 512;
     private const int FirstSlot = 208;
     private const int SlotLength = 48;
@@ -49,16 +43,56 @@ internal sealed class LuksHeader
     internal HashAlgorithmName Hash => CipherFormat.HashFrom(HashName)!.Value;
 
     /// <summary>"aes-256": XTS has two keys.</summary>
-    internal string CipherName => $"aes-{KeyLength * 8 / (Format.IsXts ? 2 : 1)}";
+    internal string CipherName => $"aes-{KeyLength * 8 / (Format.Mode == SectorMode.Xts ? 2 : 1)}";
 
     /// <summary>The bytes of a slot's split master key, in whole sectors.</summary>
-    internal int MaterialLength => ((KeyLength * Stripes) + SectorSize - 1) / SectorSize * SectorSize;
+    internal int MaterialLength => MaterialLengthOf(KeyLength);
+
+    /// <summary>Rounds of PBKDF2 that it takes to find out that a password is wrong; for more bytes than a digest has, all of them are done again.</summary>
+    internal long Rounds
+    {
+        get
+        {
+            int digest = LuksKeys.LengthOf(Hash);
+            long perSlot = (KeyLength + digest - 1) / digest;
+            return Slots.Where(s => s.IsActive).Sum(s => (s.Iterations * perSlot) + DigestIterations);
+        }
+    }
+
+    /// <summary>Where the last area of header and slots ends.</summary>
+    internal long End => Slots.Max(s => s.KeyOffset) + MaterialLength;
+
+    /// <summary>The bytes in front of the payload of a new volume: header and slots, each at the alignment that cryptsetup gives them.</summary>
+    /// <param name="keyLength">Bytes of the master key.</param>
+    /// <returns>The bytes.</returns>
+    internal static long LengthFor(int keyLength) => SlotOffset(keyLength, SlotCount);
+
+    /// <summary>Where a slot of a new volume lies.</summary>
+    /// <param name="keyLength">Bytes of the master key.</param>
+    /// <param name="slot">Its number.</param>
+    /// <returns>Bytes from the start of the header.</returns>
+    internal static long SlotOffset(int keyLength, int slot)
+        => AreaAlignment + (slot * (long)((MaterialLengthOf(keyLength) + AreaAlignment - 1) / AreaAlignment * AreaAlignment));
+
+    private static int MaterialLengthOf(int keyLength) => ((keyLength * Stripes) + SectorSize - 1) / SectorSize * SectorSize;
+
+    /// <summary>The same header with another slot in place of one.</summary>
+    /// <param name="index">Which one.</param>
+    /// <param name="slot">The new slot.</param>
+    /// <returns>The header.</returns>
+    internal LuksHeader WithSlot(int index, LuksSlot slot)
+    {
+        LuksSlot[] slots = [.. Slots];
+        slots[index] = slot;
+        return this with { Slots = slots };
+    }
 
     /// <summary>Reads and checks a header.</summary>
     /// <param name="bytes">At least <see cref="Length"/> bytes.</param>
+    /// <param name="isDetached">Whether the payload lies elsewhere.</param>
     /// <returns>The header.</returns>
     /// <exception cref="ImageFormatException">A field is wrong.</exception>
-    internal static LuksHeader Read(ReadOnlySpan<byte> bytes)
+    internal static LuksHeader Read(ReadOnlySpan<byte> bytes, bool isDetached = false)
     {
         if (bytes.Length < Length || !bytes.StartsWith(Magic))
         {
@@ -86,7 +120,7 @@ internal sealed class LuksHeader
 
         CipherFormat format = CipherFormat.Parse(mode);
         uint keyLength = Number(bytes, 108);
-        if ((format.IsXts ? keyLength / 2 : keyLength) is not (16 or 24 or 32) || (format.IsXts && keyLength is not (32 or 64)))
+        if (!IsKeyLength(format, keyLength))
         {
             throw new ImageFormatException($"Algorithm 'aes' with key size {keyLength} in mode '{format.ModeName}' is not supported");
         }
@@ -103,9 +137,41 @@ internal sealed class LuksHeader
             Uuid = Text(bytes.Slice(168, 40), "UUID"),
             Slots = [.. ReadSlots(bytes[FirstSlot..])],
         };
-        header.CheckLayout();
+        header.CheckLayout(isDetached);
         return header;
     }
+
+    /// <summary>The header as it lies in a file.</summary>
+    /// <returns><see cref="Length"/> bytes.</returns>
+    internal byte[] ToBytes()
+    {
+        byte[] bytes = new byte[Length];
+        Magic.CopyTo(bytes);
+        bytes[7] = 1;
+        Encoding.Latin1.GetBytes("aes", bytes.AsSpan(8));
+        Encoding.Latin1.GetBytes(Format.ToString(), bytes.AsSpan(40));
+        Encoding.Latin1.GetBytes(HashName, bytes.AsSpan(72));
+        Put(bytes, 104, PayloadOffset / SectorSize);
+        Put(bytes, 108, KeyLength);
+        Digest.CopyTo(bytes, 112);
+        DigestSalt.CopyTo(bytes, 132);
+        Put(bytes, 164, DigestIterations);
+        Encoding.Latin1.GetBytes(Uuid, bytes.AsSpan(168));
+        for (int i = 0; i < SlotCount; i++)
+        {
+            LuksSlot slot = Slots[i];
+            Span<byte> place = bytes.AsSpan(FirstSlot + (i * SlotLength), SlotLength);
+            Put(place, 0, slot.IsActive ? Enabled : Disabled);
+            Put(place, 4, slot.Iterations);
+            slot.Salt.CopyTo(place[8..]);
+            Put(place, 40, slot.KeyOffset / SectorSize);
+            Put(place, 44, slot.Stripes);
+        }
+
+        return bytes;
+    }
+
+    private static void Put(Span<byte> bytes, int offset, long value) => BinaryPrimitives.WriteUInt32BigEndian(bytes[offset..], (uint)value);
 
     private static List<LuksSlot> ReadSlots(ReadOnlySpan<byte> bytes)
     {
@@ -116,7 +182,7 @@ internal sealed class LuksHeader
             uint active = Number(slot, 0);
             if (active is not (Enabled or Disabled))
             {
-                throw new ImageFormatException($"Keyslot {i} state (active/disable) is corrupted");
+                throw new ImageFormatException($"Keyslot {i} state (active/disable) is corrupted: 0x{active:x8}");
             }
 
             uint stripes = Number(slot, 44);
@@ -133,30 +199,38 @@ internal sealed class LuksHeader
         return slots;
     }
 
-    private void CheckLayout()
+    private void CheckLayout(bool isDetached)
     {
+        if (!isDetached && PayloadOffset < Length)
+        {
+            throw new ImageFormatException($"LUKS payload is overlapping with the header: it begins at {PayloadOffset}");
+        }
+
         for (int i = 0; i < SlotCount; i++)
         {
             long start = Slots[i].KeyOffset;
             if (start < Length)
             {
-                throw new ImageFormatException($"Keyslot {i} is overlapping with the LUKS header");
+                throw new ImageFormatException($"Keyslot {i} is overlapping with the LUKS header: its key material begins at {start}");
             }
 
-            if (PayloadOffset != 0 && start + MaterialLength > PayloadOffset)
+            if (!isDetached && start + MaterialLength > PayloadOffset)
             {
-                throw new ImageFormatException($"Keyslot {i} is overlapping with the encrypted payload");
+                throw new ImageFormatException($"Keyslot {i} is overlapping with the encrypted payload: its key material ends at {start + MaterialLength}, the payload begins at {PayloadOffset}");
             }
 
             for (int other = i + 1; other < SlotCount; other++)
             {
                 if (Math.Abs(start - Slots[other].KeyOffset) < MaterialLength)
                 {
-                    throw new ImageFormatException($"Keyslots {i} and {other} are overlapping in the header");
+                    throw new ImageFormatException($"Keyslots {i} and {other} are overlapping in the header: their key material begins at {start} and {Slots[other].KeyOffset}");
                 }
             }
         }
     }
+
+    private static bool IsKeyLength(CipherFormat format, uint length)
+        => (format.Mode, length) is (SectorMode.Xts, 32 or 48 or 64) or (not SectorMode.Xts, 16 or 24 or 32);
 
     private static int Iterations(uint count, string what)
         => count is > 0 and <= int.MaxValue ? (int)count : throw new ImageFormatException($"{what} is {count}; it must be between 1 and {int.MaxValue}");

@@ -27,6 +27,58 @@ internal static class LuksKeys
         return CryptographicOperations.FixedTimeEquals(digest, header.Digest) ? key : null;
     }
 
+    /// <summary>Locks the master key with a password.</summary>
+    /// <param name="header">The header.</param>
+    /// <param name="place">Where the slot's split master key will lie.</param>
+    /// <param name="key">The master key.</param>
+    /// <param name="password">The password.</param>
+    /// <param name="iterTime">How long trying a password shall take, in milliseconds.</param>
+    /// <returns>The slot, and its split master key as it is in the file.</returns>
+    internal static (LuksSlot Slot, byte[] Material) Lock(LuksHeader header, long place, byte[] key, byte[] password, long iterTime)
+    {
+        byte[] salt = RandomNumberGenerator.GetBytes(LuksHeader.SaltLength);
+        int iterations = KeyRounds.For(header.Hash, header.KeyLength, iterTime);
+        byte[] slotKey = Rfc2898DeriveBytes.Pbkdf2(password, salt, iterations, header.Hash, header.KeyLength);
+        byte[] material = new byte[header.MaterialLength];
+        byte[] stripes = Split(key, LuksHeader.Stripes, header.Hash);
+        stripes.CopyTo(material, 0);
+        using (var cipher = new SectorCipher(header.Format, slotKey))
+        {
+            cipher.Encrypt(0, material);
+        }
+
+        CryptographicOperations.ZeroMemory(slotKey);
+        CryptographicOperations.ZeroMemory(stripes);
+        return (new LuksSlot(true, iterations, salt, place, LuksHeader.Stripes), material);
+    }
+
+    /// <summary>The header of a new volume; all slots are empty.</summary>
+    /// <param name="options">What it is like.</param>
+    /// <param name="key">The master key.</param>
+    /// <param name="isDetached">Whether the payload lies elsewhere.</param>
+    /// <returns>The header.</returns>
+    internal static LuksHeader NewHeader(LuksCreateOptions options, byte[] key, bool isDetached)
+    {
+        // A password is guessed where it is short; the master key can't be, so that its digest need not be as slow.
+        const int DigestShare = 8;
+        byte[] salt = RandomNumberGenerator.GetBytes(LuksHeader.SaltLength);
+        HashAlgorithmName hash = CipherFormat.HashFrom(options.HashName)!.Value;
+        int iterations = KeyRounds.For(hash, LuksHeader.DigestLength, options.IterTime / DigestShare);
+        return new LuksHeader
+        {
+            Format = options.Format,
+            HashName = options.HashName,
+            KeyLength = key.Length,
+            PayloadOffset = isDetached ? 0 : LuksHeader.LengthFor(key.Length),
+            Digest = Rfc2898DeriveBytes.Pbkdf2(key, salt, iterations, hash, LuksHeader.DigestLength),
+            DigestSalt = salt,
+            DigestIterations = iterations,
+            Uuid = Guid.NewGuid().ToString(),
+            Slots = [.. Enumerable.Range(0, LuksHeader.SlotCount)
+                .Select(i => new LuksSlot(false, 0, new byte[LuksHeader.SaltLength], LuksHeader.SlotOffset(key.Length, i), LuksHeader.Stripes))],
+        };
+    }
+
     /// <summary>Splits a key into stripes, all of which are needed to get it back.</summary>
     /// <param name="key">The key.</param>
     /// <param name="stripes">How many.</param>
@@ -56,6 +108,12 @@ internal static class LuksKeys
         return key;
     }
 
+    /// <summary>Bytes of a digest.</summary>
+    /// <param name="hash">The hash.</param>
+    /// <returns>The bytes.</returns>
+    internal static int LengthOf(HashAlgorithmName hash)
+        => hash == HashAlgorithmName.SHA512 ? 64 : hash == HashAlgorithmName.SHA384 ? 48 : hash == HashAlgorithmName.SHA256 ? 32 : 20;
+
     private static byte[] Combine(ReadOnlySpan<byte> stripes, int keyLength, int count, HashAlgorithmName hash)
     {
         byte[] state = new byte[keyLength];
@@ -74,7 +132,7 @@ internal static class LuksKeys
         Span<byte> input = stackalloc byte[4 + 64];
         Span<byte> digest = stackalloc byte[64];
         int number = 0;
-        int step = hash == HashAlgorithmName.SHA512 ? 64 : hash == HashAlgorithmName.SHA256 ? 32 : 20;
+        int step = LengthOf(hash);
         for (int start = 0; start < state.Length; start += step)
         {
             Span<byte> piece = state.Slice(start, Math.Min(step, state.Length - start));

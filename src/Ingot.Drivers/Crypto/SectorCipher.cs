@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Ingot.Io;
@@ -6,7 +7,7 @@ using Ingot.Io;
 namespace Ingot.Drivers.Crypto;
 
 /// <summary>
-/// Encrypts and decrypts whole sectors with AES, each sector by its number: XTS and CBC on top of AES in bulk. An instance serves one thread at a
+/// Encrypts and decrypts whole sectors with AES, each sector by its number: the modes on top of AES in bulk. An instance serves one thread at a
 /// time and keeps its scratch memory, so that requests allocate nothing.
 /// </summary>
 internal sealed class SectorCipher : IDisposable
@@ -16,12 +17,14 @@ internal sealed class SectorCipher : IDisposable
     private const int ChunkSectors = 16;
     private const int ChunkSize = ChunkSectors * SectorSize;
 
-    private readonly bool _isXts;
+    private readonly SectorMode _mode;
     private readonly SectorNumbering _numbering;
     private readonly Aes _dataAes;
     private readonly Aes? _tweakAes;
+    private readonly Aes? _numberAes;
     private readonly ICryptoTransform _encrypt;
     private readonly ICryptoTransform _decrypt;
+    private readonly ICryptoTransform? _encryptTweaks;
     private readonly ICryptoTransform? _encryptNumbers;
     private readonly byte[] _data = new byte[ChunkSize];
     private readonly byte[] _result = new byte[ChunkSize];
@@ -33,21 +36,23 @@ internal sealed class SectorCipher : IDisposable
     /// <param name="key">The key; of both halves for XTS.</param>
     internal SectorCipher(CipherFormat format, ReadOnlySpan<byte> key)
     {
-        _isXts = format.IsXts;
+        _mode = format.Mode;
         _numbering = format.Numbering;
-        _dataAes = NewAes(_isXts ? key[..(key.Length / 2)] : key);
+        bool isXts = _mode == SectorMode.Xts;
+        _dataAes = NewAes(isXts ? key[..(key.Length / 2)] : key);
         _encrypt = _dataAes.CreateEncryptor();
         _decrypt = _dataAes.CreateDecryptor();
-        if (_isXts)
+        if (isXts)
         {
             _tweakAes = NewAes(key[(key.Length / 2)..]);
-        }
-        else if (_numbering == SectorNumbering.Essiv)
-        {
-            _tweakAes = NewAes(CryptographicOperations.HashData(format.EssivHash, key));
+            _encryptTweaks = _tweakAes.CreateEncryptor();
         }
 
-        _encryptNumbers = _tweakAes?.CreateEncryptor();
+        if (format.EssivHash is { } hash)
+        {
+            _numberAes = NewAes(CryptographicOperations.HashData(CipherFormat.EssivKeyHash(hash)!.Value, key));
+            _encryptNumbers = _numberAes.CreateEncryptor();
+        }
     }
 
     /// <summary>Encrypts whole sectors.</summary>
@@ -77,9 +82,11 @@ internal sealed class SectorCipher : IDisposable
     {
         _encrypt.Dispose();
         _decrypt.Dispose();
+        _encryptTweaks?.Dispose();
         _encryptNumbers?.Dispose();
         _dataAes.Dispose();
         _tweakAes?.Dispose();
+        _numberAes?.Dispose();
     }
 
     private static Aes NewAes(ReadOnlySpan<byte> key)
@@ -116,17 +123,23 @@ internal sealed class SectorCipher : IDisposable
     private void ProcessChunk(long sector, int length, bool isEncryption)
     {
         PrepareNumbers(sector, length / SectorSize);
-        if (_isXts)
+        switch (_mode)
         {
-            ProcessXts(length, isEncryption);
-        }
-        else if (isEncryption)
-        {
-            EncryptCbc(length);
-        }
-        else
-        {
-            DecryptCbc(length);
+            case SectorMode.Xts:
+                ProcessXts(length, isEncryption);
+                break;
+            case SectorMode.Ctr:
+                ProcessCtr(length);
+                break;
+            case SectorMode.Ecb:
+                (isEncryption ? _encrypt : _decrypt).TransformBlock(_data, 0, length, _result, 0);
+                break;
+            case SectorMode.Cbc when isEncryption:
+                EncryptCbc(length);
+                break;
+            default:
+                DecryptCbc(length);
+                break;
         }
     }
 
@@ -142,6 +155,7 @@ internal sealed class SectorCipher : IDisposable
         }
 
         _encryptNumbers?.TransformBlock(_numbers, 0, numbers.Length, _numbers, 0);
+        _encryptTweaks?.TransformBlock(_numbers, 0, numbers.Length, _numbers, 0);
     }
 
     private void ProcessXts(int length, bool isEncryption)
@@ -166,6 +180,22 @@ internal sealed class SectorCipher : IDisposable
         Xor(_data.AsSpan(0, length), _tweaks);
         (isEncryption ? _encrypt : _decrypt).TransformBlock(_data, 0, length, _result, 0);
         Xor(_result.AsSpan(0, length), _tweaks);
+    }
+
+    // The first counter is the vector, read as one number of 128 bits in big endian.
+    private void ProcessCtr(int length)
+    {
+        for (int start = 0; start < length; start += SectorSize)
+        {
+            UInt128 counter = BinaryPrimitives.ReadUInt128BigEndian(_numbers.AsSpan(start / SectorSize * BlockSize));
+            for (int block = 0; block < SectorSize; block += BlockSize)
+            {
+                BinaryPrimitives.WriteUInt128BigEndian(_tweaks.AsSpan(start + block), counter++);
+            }
+        }
+
+        _encrypt.TransformBlock(_tweaks, 0, length, _result, 0);
+        Xor(_result.AsSpan(0, length), _data);
     }
 
     private void DecryptCbc(int length)
@@ -200,11 +230,17 @@ internal sealed class SectorCipher : IDisposable
 
     private static void Xor(Span<byte> target, ReadOnlySpan<byte> mask)
     {
-        Span<ulong> words = MemoryMarshal.Cast<byte, ulong>(target);
-        ReadOnlySpan<ulong> masks = MemoryMarshal.Cast<byte, ulong>(mask);
-        for (int i = 0; i < words.Length; i++)
+        int whole = target.Length / Vector<byte>.Count * Vector<byte>.Count;
+        Span<Vector<byte>> vectors = MemoryMarshal.Cast<byte, Vector<byte>>(target[..whole]);
+        ReadOnlySpan<Vector<byte>> masks = MemoryMarshal.Cast<byte, Vector<byte>>(mask[..whole]);
+        for (int i = 0; i < vectors.Length; i++)
         {
-            words[i] ^= masks[i];
+            vectors[i] ^= masks[i];
+        }
+
+        for (int i = whole; i < target.Length; i++)
+        {
+            target[i] ^= mask[i];
         }
     }
 }

@@ -45,7 +45,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         switch (mapping.Kind)
         {
             case ClusterKind.Data:
-                return image.Data.ReadDataAsync(mapping.HostOffset, data);
+                return image.Content.ReadAsync(offset, mapping.HostOffset, data);
             case ClusterKind.Compressed:
                 return ReadCompressedAsync(offset, mapping.Entry, data);
             case ClusterKind.Unallocated or ClusterKind.Reserved when image.Backing is { } backing && offset < Math.Min(backing.Node.Length, image.Length):

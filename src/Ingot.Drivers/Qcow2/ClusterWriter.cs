@@ -42,7 +42,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
                     throw await image.OverlapAsync(mapping.HostOffset, mapping.Length);
                 }
 
-                batch.Add(image.Data.WriteDataAsync(mapping.HostOffset, data.Slice(done, mapping.Length)));
+                batch.Add(image.Content.WriteAsync(offset + done, mapping.HostOffset, data.Slice(done, mapping.Length)));
                 done += mapping.Length;
             }
         }
@@ -67,10 +67,11 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
             for (; guest < sliceEnd; guest += _geometry.ClusterLength)
             {
                 L2Entry old = image.Map.GetEntry(table, guest);
-                ulong value = (ulong)(hostOffset + guest - offset) | CopiedFlag;
+                bool readsAsZero = isReserved && image.Encryption is not null && !_geometry.IsExtended;
+                ulong value = (ulong)(hostOffset + guest - offset) | CopiedFlag | (readsAsZero ? ZeroFlag : 0);
                 L2Entry entry = new(value, (old.Value & CompressedFlag) != 0 ? 0 : old.Subclusters);
                 image.Map.SetEntry(table, guest, isReserved ? entry : entry.WithStored(image.Map.MaskOf(guest, offset, end)));
-                if ((old.Value & ~ZeroFlag) != value)
+                if (((old.Value ^ value) & ~ZeroFlag) != 0)
                 {
                     image.FreeEntry(old.Value, discard: false);
                 }

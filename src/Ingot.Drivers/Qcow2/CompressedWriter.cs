@@ -21,6 +21,11 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
             throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}' has an external data file, which can't hold compressed clusters");
         }
 
+        if (image.Encryption is not null)
+        {
+            throw new ErrnoException(Errno.ENOTSUP, $"Image '{image.File.FileName}' is encrypted, and compressed clusters would not be");
+        }
+
         if (_geometry.InCluster(offset) != 0 || (_geometry.InCluster(end) != 0 && end != image.Length))
         {
             throw new ErrnoException(Errno.EINVAL, $"Compressed write of {data.Length} bytes at {offset} does not cover whole clusters of {_geometry.ClusterLength} bytes");

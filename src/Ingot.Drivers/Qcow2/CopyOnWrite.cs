@@ -1,4 +1,3 @@
-using Ingot.Block;
 using Ingot.Io;
 
 namespace Ingot.Drivers.Qcow2;
@@ -24,7 +23,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             || (isFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail));
         if (isPlain)
         {
-            await image.Data.WriteDataAsync(host + head, data);
+            await image.Content.WriteAsync(offset, host + head, data);
         }
         else if (whole <= MaxBounce)
         {
@@ -46,7 +45,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             await ReadOldAsync(start, buffer.Slice(0, head));
             await ReadOldAsync(offset + length, buffer.Slice(head + length, whole - head - length));
             data.CopyTo(buffer.Span.Slice(head, length));
-            await image.Data.WriteDataAsync(host, buffer.Slice(0, whole));
+            await image.Content.WriteAsync(start, host, buffer.Slice(0, whole));
         }
         finally
         {
@@ -66,9 +65,9 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
             IoVector after = buffer.Slice(head, tail);
             await ReadOldAsync(start, before);
             await ReadOldAsync(offset + data.Length, after);
-            batch.Add(WriteIfAny(host, before));
-            batch.Add(image.Data.WriteDataAsync(host + head, data));
-            batch.Add(WriteIfAny(host + head + data.Length, after));
+            batch.Add(WriteIfAny(start, host, before));
+            batch.Add(image.Content.WriteAsync(offset, host + head, data));
+            batch.Add(WriteIfAny(offset + data.Length, host + head + data.Length, after));
         }
         finally
         {
@@ -77,16 +76,7 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
         }
     }
 
-    private IoTask WriteIfAny(long host, IoVector data)
-    {
-        if (data.Length == 0)
-        {
-            return IoTask.Completed;
-        }
-
-        image.Data.Signal(BlockEvents.WriteCopy);
-        return image.Data.WriteAsync(host, data);
-    }
+    private IoTask WriteIfAny(long offset, long host, IoVector data) => data.Length == 0 ? IoTask.Completed : image.Content.WriteCopyAsync(offset, host, data);
 
     // What lies behind the end of the disk in its last cluster is zero.
     private IoTask ReadOldAsync(long offset, IoVector data)

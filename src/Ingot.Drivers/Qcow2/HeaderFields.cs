@@ -43,7 +43,7 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
         return fields;
     }
 
-    /// <summary>Takes size, encryption method (none), l1_size and l1_table_offset, which lie side by side; null when they have not changed.</summary>
+    /// <summary>Takes size, encryption method, l1_size and l1_table_offset, which lie side by side; null when they have not changed.</summary>
     internal byte[]? TakeMap()
     {
         if (!IsMapDirty)
@@ -54,6 +54,7 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
         IsMapDirty = false;
         var fields = new byte[24];
         BinaryPrimitives.WriteUInt64BigEndian(fields, (ulong)Current.Size);
+        BinaryPrimitives.WriteUInt32BigEndian(fields.AsSpan(EncryptionField - SizeField), (uint)Current.Encryption);
         BinaryPrimitives.WriteUInt32BigEndian(fields.AsSpan(12), (uint)Current.L1Entries);
         BinaryPrimitives.WriteUInt64BigEndian(fields.AsSpan(16), (ulong)Current.L1Offset);
         return fields;

@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Text;
 using Ingot.Block;
+using Ingot.Drivers.Crypto;
 using Ingot.Io;
 using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
@@ -24,12 +25,13 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         ("compat", "Compatibility level (v2 [0.10] or v3 [1.1])"),
         ("data_file", "File name of an external data file"),
         ("data_file_raw", "The external data file must stay valid as a raw image"),
+        .. LuksAmend.Options.Select(o => ($"encrypt.{o.Name}", o.Help)),
         ("lazy_refcounts", "Postpone refcount updates"),
         ("refcount_bits", "Width of a reference count entry in bits"),
         ("size", "Virtual disk size"),
     ];
 
-    internal async IoTask RunAsync(OptionSet options, Action<long, long>? progress)
+    internal async IoTask RunAsync(OptionSet options, bool force, Action<long, long>? progress)
     {
         Qcow2Header old = _image.Header.Current;
         int version = options.TakeString("compat") switch
@@ -48,6 +50,11 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         if (version < old.Version)
         {
             RefuseDowngrade(old, size);
+        }
+
+        if (options.Has("encrypt"))
+        {
+            await Qcow2Encryption.AmendAsync(_image, options.TakeSet("encrypt"), force);
         }
 
         bool isNarrower = order < old.RefcountOrder;

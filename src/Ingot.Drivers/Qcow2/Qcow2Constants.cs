@@ -7,6 +7,14 @@ internal enum Qcow2Compression : byte
     Zstd = 1,
 }
 
+/// <summary>How guest data is encrypted.</summary>
+internal enum Qcow2EncryptionMethod : uint
+{
+    None = 0,
+    Aes = 1,
+    Luks = 2,
+}
+
 /// <summary>Features that a program must know to open the image at all.</summary>
 [Flags]
 internal enum IncompatibleFeatures : ulong
@@ -58,6 +66,7 @@ internal static class Qcow2Constants
     // Offsets of header fields that are rewritten in place.
     internal const int SizeField = 24;
     internal const int L1OffsetField = 40;
+    internal const int EncryptionField = 32;
     internal const int RefcountTableField = 48;
     internal const int SnapshotsField = 60;
     internal const int FeaturesField = 72;

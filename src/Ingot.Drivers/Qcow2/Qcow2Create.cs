@@ -1,8 +1,8 @@
 using System.Buffers.Binary;
 using Ingot.Block;
+using Ingot.Drivers.Crypto;
 using Ingot.Drivers.File;
 using Ingot.Io;
-using Ingot.Linux;
 
 namespace Ingot.Drivers.Qcow2;
 
@@ -20,6 +20,7 @@ internal static class Qcow2Create
         ("compression_type", "Compression method used for image cluster compression"),
         ("data_file", "File name of an external data file"),
         ("data_file_raw", "The external data file must stay valid as a raw image"),
+        .. Qcow2EncryptionOptions.Options,
         ("extended_l2", "Extended L2 tables"),
         ("lazy_refcounts", "Postpone refcount updates"),
         ("preallocation", "Preallocation mode (allowed values: off, metadata, falloc, full)"),
@@ -35,42 +36,26 @@ internal static class Qcow2Create
             throw new OptionException($"'{request.FileName}' can't be the image and its external data file at the same time");
         }
 
+        options.Encryption?.Password(request.Graph.Secrets); // must be there before anything is overwritten
         OptionSet dataFileOptions = request.Options.Clone();
-        await FillNewFileAsync(request.FileName, request.Options, () => options.DataFile is { } dataFile
-            ? FillNewFileAsync(dataFile, dataFileOptions, () => FormatAsync(request, options))
+        await FreshFile.FillAsync(request.FileName, 0, request.Options, () => options.DataFile is { } dataFile
+            ? FreshFile.FillAsync(dataFile, 0, dataFileOptions, () => FormatAsync(request, options))
             : FormatAsync(request, options));
-    }
-
-    // A file that was not there before goes away again when filling it fails.
-    private static async IoTask FillNewFileAsync(string fileName, OptionSet options, Func<IoTask> fill)
-    {
-        string path = BlockGraph.StripFilePrefix(fileName);
-        bool existed = Libc.TryStat(path) is not null;
-        await FileDriver.CreateFileAsync(fileName, 0, options);
-        try
-        {
-            await fill();
-        }
-        catch when (!existed)
-        {
-            _ = Libc.unlink(path);
-            throw;
-        }
     }
 
     private static async IoTask FormatAsync(CreateRequest request, Qcow2CreateOptions options)
     {
-        ChildNode? dataFile = options.DataFile is { } name ? await OpenFileAsync(request.Graph, name, OpenFlags.ReadWrite | OpenFlags.NoFlush) : null;
-        await FormatAsync(await OpenFileAsync(request.Graph, request.FileName, OpenFlags.ReadWrite | OpenFlags.NoFlush), request.Size, options, dataFile);
+        ChildNode? dataFile = options.DataFile is { } name ? await FreshFile.OpenAsync(request.Graph, name, OpenFlags.ReadWrite | OpenFlags.NoFlush) : null;
+        await FormatAsync(await FreshFile.OpenAsync(request.Graph, request.FileName, OpenFlags.ReadWrite | OpenFlags.NoFlush), request.Size, options, dataFile, request.Graph.Secrets);
 
         // Only the finished image is worth waiting for the disk.
-        ChildNode file = await OpenFileAsync(request.Graph, request.FileName, OpenFlags.ReadWrite);
+        ChildNode file = await FreshFile.OpenAsync(request.Graph, request.FileName, OpenFlags.ReadWrite);
         await file.Node.FlushAsync();
         await file.CloseAsync();
     }
 
     /// <summary>Makes an image in a node that is empty, or whose content does not matter; closes the node.</summary>
-    internal static async IoTask FormatAsync(ChildNode file, long size, Qcow2CreateOptions options, ChildNode? dataFile = null)
+    internal static async IoTask FormatAsync(ChildNode file, long size, Qcow2CreateOptions options, ChildNode? dataFile = null, SecretTable? secrets = null)
     {
         Qcow2Header header = options.ToHeader();
         try
@@ -92,6 +77,11 @@ internal static class Qcow2Create
         var node = new Qcow2Node(null, image, OpenFlags.ReadWrite);
         try
         {
+            if (options.Encryption is { } encryption)
+            {
+                await Qcow2Encryption.CreateAsync(image, encryption, secrets ?? new SecretTable());
+            }
+
             await node.ResizeAsync((size + SectorLength - 1) & -SectorLength, options.Preallocation);
         }
         finally
@@ -115,12 +105,5 @@ internal static class Qcow2Create
         // Until the header is there, nobody takes the file for an image.
         await file.WriteBytesAsync(clusterLength, tables);
         await file.WriteBytesAsync(0, Qcow2HeaderWriter.Build(header));
-    }
-
-    private static async IoTask<ChildNode> OpenFileAsync(BlockGraph graph, string fileName, OpenFlags flags)
-    {
-        var options = new OptionSet();
-        options.Set("filename", fileName);
-        return await graph.OpenChildAsync(options, "file", flags) ?? throw new OptionException($"Could not open '{fileName}'");
     }
 }

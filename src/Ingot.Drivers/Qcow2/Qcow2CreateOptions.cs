@@ -34,9 +34,10 @@ internal sealed record Qcow2CreateOptions
 
     internal string? BackingFormat { get; private init; }
 
+    internal Qcow2EncryptionOptions? Encryption { get; private init; }
+
     internal static Qcow2CreateOptions Take(OptionSet options)
     {
-        RefuseUnsupported(options);
         int version = (TakeWord(options, "compat", "version", "0.10", "1.1", "v2", "v3") ?? options.TakeWord("version", "v2", "v3")) is "0.10" or "v2" ? 2 : 3;
         long clusterLength = options.TakeSize("cluster_size") ?? DefaultClusterLength;
         if (!BitOperations.IsPow2(clusterLength) || clusterLength < 1 << MinClusterBits || clusterLength > 1 << MaxClusterBits)
@@ -66,6 +67,7 @@ internal sealed record Qcow2CreateOptions
             },
             BackingFile = options.TakeString("backing_file") is { Length: > 0 } backing ? backing : null,
             BackingFormat = TakeFormat(options),
+            Encryption = Qcow2EncryptionOptions.Take(options),
             ExtendedL2 = options.TakeBool("extended_l2") ?? false,
             DataFile = options.TakeString("data_file") is { Length: > 0 } dataFile ? dataFile : null,
             DataFileRaw = options.TakeBool("data_file_raw") ?? false,
@@ -75,7 +77,7 @@ internal sealed record Qcow2CreateOptions
         return taken is { DataFileRaw: true, Preallocation: Preallocation.Off } ? taken with { Preallocation = Preallocation.Metadata } : taken;
     }
 
-    /// <summary>The header of an image with these options that has no tables yet.</summary>
+    /// <summary>The header of an image with these options that has no tables and no key slots yet.</summary>
     internal Qcow2Header ToHeader()
     {
         var extensions = new List<HeaderExtension>();
@@ -106,6 +108,7 @@ internal sealed record Qcow2CreateOptions
                 | (DataFile is not null ? IncompatibleFeatures.ExternalDataFile : 0),
             Autoclear = DataFileRaw ? AutoclearRawDataFile : 0,
             Compression = Compression,
+            Encryption = Encryption is { Luks: null } ? Qcow2EncryptionMethod.Aes : Qcow2EncryptionMethod.None,
             BackingFile = BackingFile,
             BackingFormat = BackingFormat,
             Extensions = extensions,
@@ -121,14 +124,6 @@ internal sealed record Qcow2CreateOptions
     {
         string? format = options.TakeString("backing_fmt");
         return format is null || DriverTable.Find(format) is not null ? format : throw new OptionException($"Parameter 'backing-fmt' does not accept value '{format}'");
-    }
-
-    private static void RefuseUnsupported(OptionSet options)
-    {
-        if (options.TakeBool("encryption") == true || options.Has("encrypt"))
-        {
-            throw new OptionException("Encrypted qcow2 images are not supported");
-        }
     }
 
     private Qcow2CreateOptions Checked()

@@ -33,11 +33,12 @@ public sealed class Qcow2Driver : BlockDriver
         bool hasBackingOption = request.Options.Has("backing");
         object? backing = request.Options.TakeReference("backing");
         object? dataFile = request.Options.TakeReference("data-file");
+        OptionSet encrypt = request.Options.TakeSet("encrypt");
         ChildNode file = await request.OpenChildAsync("file", request.Flags & ~OpenFlags.NoBacking)
             ?? throw new OptionException("A block device must be specified for \"file\"");
         try
         {
-            return await OpenAsync(request, file, options, dataFile, backing, hasBackingOption);
+            return await OpenAsync(request, file, options, encrypt, dataFile, backing, hasBackingOption);
         }
         catch when (file.IsOwned && request.ProbedFile is null)
         {
@@ -52,7 +53,7 @@ public sealed class Qcow2Driver : BlockDriver
     /// <inheritdoc/>
     public override IoTask CreateAsync(CreateRequest request) => Qcow2Create.RunAsync(request);
 
-    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, object? dataFile, object? backing, bool hasBackingOption)
+    private static async IoTask<BlockNode> OpenAsync(OpenRequest request, ChildNode file, Qcow2Options options, OptionSet encrypt, object? dataFile, object? backing, bool hasBackingOption)
     {
         Qcow2Image image = await Qcow2Image.OpenAsync(file, request.Flags, options, request.Graph.Warn, request.Graph.Report);
         if (await DataFile.OpenAsync(request, image, dataFile) is { } data)
@@ -60,6 +61,7 @@ public sealed class Qcow2Driver : BlockDriver
             image.AttachDataFile(data);
         }
 
+        image.Encryption = await Qcow2Encryption.OpenAsync(image, encrypt, request.Graph.Secrets);
         bool wantsBacking = (request.Flags & OpenFlags.NoBacking) == 0;
         if (wantsBacking)
         {

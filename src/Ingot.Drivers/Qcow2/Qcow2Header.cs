@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Ingot.Block;
 
 namespace Ingot.Drivers.Qcow2;
@@ -45,6 +46,13 @@ internal sealed record Qcow2Header
     /// <summary>Extensions in file order, without the end mark; the backing format and the feature names are among them.</summary>
     internal IReadOnlyList<HeaderExtension> Extensions { get; init; } = [];
 
+    internal Qcow2EncryptionMethod Encryption { get; init; }
+
+    /// <summary>Where header and key slots of a LUKS image lie; null without one.</summary>
+    internal (long Offset, long Length)? LuksArea => Extensions.FirstOrDefault(e => e.Type == Qcow2Constants.ExtensionEncryption) is { } extension
+        ? ((long)BinaryPrimitives.ReadUInt64BigEndian(extension.Data), (long)BinaryPrimitives.ReadUInt64BigEndian(extension.Data.AsSpan(8)))
+        : null;
+
     internal bool LazyRefcounts => (Compatible & Qcow2Constants.CompatibleLazyRefcounts) != 0;
 
     internal bool IsDirty => (Incompatible & IncompatibleFeatures.Dirty) != 0;
@@ -66,6 +74,22 @@ internal sealed record Qcow2Header
         : null;
 
     internal Qcow2Geometry Geometry => new(Version, ClusterBits, RefcountOrder, IsExtended, HasDataFile);
+
+    /// <summary>The same header with a LUKS area.</summary>
+    /// <param name="offset">Where it lies.</param>
+    /// <param name="length">Its bytes.</param>
+    /// <returns>The header.</returns>
+    internal Qcow2Header WithLuks(long offset, long length)
+    {
+        var data = new byte[16];
+        BinaryPrimitives.WriteUInt64BigEndian(data, (ulong)offset);
+        BinaryPrimitives.WriteUInt64BigEndian(data.AsSpan(8), (ulong)length);
+        return this with
+        {
+            Encryption = Qcow2EncryptionMethod.Luks,
+            Extensions = [new HeaderExtension(Qcow2Constants.ExtensionEncryption, data), .. Extensions],
+        };
+    }
 
     /// <summary>Refuses what is well formed but can't be served by this driver.</summary>
     internal void RefuseUnsupported(string fileName)

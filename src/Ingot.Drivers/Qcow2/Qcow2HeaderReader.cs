@@ -55,12 +55,10 @@ internal static class Qcow2HeaderReader
             throw fields.Bad("size", size, "it must be below 2^63");
         }
 
-        uint encryption = BinaryPrimitives.ReadUInt32BigEndian(cluster[32..]);
-        if (encryption != 0)
+        uint encryption = BinaryPrimitives.ReadUInt32BigEndian(cluster[EncryptionField..]);
+        if (encryption > (uint)Qcow2EncryptionMethod.Luks)
         {
-            throw new ImageFormatException(encryption is 1 or 2
-                ? $"Image '{fileName}' is encrypted ({(encryption == 1 ? "aes" : "luks")}); encrypted qcow2 images are not supported"
-                : $"Image '{fileName}': Unsupported encryption method {encryption}");
+            throw new ImageFormatException($"Image '{fileName}': Unsupported encryption method {encryption}");
         }
 
         var header = new Qcow2Header
@@ -68,6 +66,7 @@ internal static class Qcow2HeaderReader
             Version = version,
             ClusterBits = (int)BinaryPrimitives.ReadUInt32BigEndian(cluster[20..]),
             Size = (long)size,
+            Encryption = (Qcow2EncryptionMethod)encryption,
             L1Entries = (int)fields.Limited("l1_size", BinaryPrimitives.ReadUInt32BigEndian(cluster[36..]), MaxL1Bytes / 8),
             L1Offset = fields.Offset("l1_table_offset", BinaryPrimitives.ReadUInt64BigEndian(cluster[40..])),
             RefcountTableOffset = fields.Offset("refcount_table_offset", BinaryPrimitives.ReadUInt64BigEndian(cluster[48..])),
@@ -148,12 +147,38 @@ internal static class Qcow2HeaderReader
 
         List<HeaderExtension> extensions = ReadExtensions(cluster[..end], header.HeaderLength, fileName);
         byte[]? format = extensions.FirstOrDefault(e => e.Type == ExtensionBackingFormat)?.Data;
+        CheckEncryption(header.Encryption, extensions.FirstOrDefault(e => e.Type == ExtensionEncryption)?.Data, clusterLength, fileName);
         return header with
         {
             BackingFile = string.IsNullOrEmpty(backing) ? null : backing,
             BackingFormat = format is null or [] ? null : Encoding.UTF8.GetString(format),
             Extensions = extensions,
         };
+    }
+
+    private static void CheckEncryption(Qcow2EncryptionMethod method, byte[]? extension, int clusterLength, string fileName)
+    {
+        if (extension is null)
+        {
+            if (method == Qcow2EncryptionMethod.Luks)
+            {
+                throw new ImageFormatException($"Missing CRYPTO header for crypt method {(uint)method}");
+            }
+
+            return;
+        }
+
+        ulong offset = extension.Length == 16 ? BinaryPrimitives.ReadUInt64BigEndian(extension) : 0;
+        ulong length = extension.Length == 16 ? BinaryPrimitives.ReadUInt64BigEndian(extension.AsSpan(8)) : 0;
+        string? wrong = method != Qcow2EncryptionMethod.Luks ? "CRYPTO header extension only expected with LUKS encryption method"
+            : extension.Length != 16 ? $"CRYPTO header extension size {extension.Length}, but expected size 16"
+            : offset % (ulong)clusterLength != 0 || offset > MaxHostOffset ? $"Encryption header offset '{offset}' is not a multiple of cluster size '{clusterLength}' below 2^56"
+            : length > MaxHostOffset ? $"Encryption header length '{length}' is too large"
+            : null;
+        if (wrong is not null)
+        {
+            throw new ImageFormatException($"Image '{fileName}': {wrong}");
+        }
     }
 
     private static List<HeaderExtension> ReadExtensions(ReadOnlySpan<byte> head, int offset, string fileName)

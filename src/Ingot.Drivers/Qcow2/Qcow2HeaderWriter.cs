@@ -56,6 +56,7 @@ internal static class Qcow2HeaderWriter
         BinaryPrimitives.WriteUInt32BigEndian(cluster[4..], (uint)header.Version);
         BinaryPrimitives.WriteUInt32BigEndian(cluster[20..], (uint)header.ClusterBits);
         BinaryPrimitives.WriteUInt64BigEndian(cluster[24..], (ulong)header.Size);
+        BinaryPrimitives.WriteUInt32BigEndian(cluster[EncryptionField..], (uint)header.Encryption);
         BinaryPrimitives.WriteUInt32BigEndian(cluster[36..], (uint)header.L1Entries);
         BinaryPrimitives.WriteUInt64BigEndian(cluster[40..], (ulong)header.L1Offset);
         BinaryPrimitives.WriteUInt64BigEndian(cluster[48..], (ulong)header.RefcountTableOffset);

@@ -1,4 +1,5 @@
 using Ingot.Block;
+using Ingot.Drivers.Crypto;
 using Ingot.Io;
 using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
@@ -28,6 +29,7 @@ internal sealed class Qcow2Image
         _options = options;
         Bitmaps = new Qcow2Bitmaps(this);
         Preallocation = new PreallocationProbe(this);
+        Content = new ClusterContent(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
@@ -51,6 +53,15 @@ internal sealed class Qcow2Image
 
     /// <summary>Where guest data lies: the image file, or the external data file.</summary>
     internal HostFile Data { get; private set; }
+
+    /// <summary>Guest data where it lies.</summary>
+    internal ClusterContent Content { get; }
+
+    /// <summary>The way to what is stored encrypted; null for an image that is not.</summary>
+    internal Qcow2Encryption? Encryption { get; set; }
+
+    /// <summary>The LUKS header of an image that has one.</summary>
+    internal LuksHeader? LuksHeader { get; set; }
 
     internal Qcow2Geometry Geometry { get; }
 
@@ -182,10 +193,14 @@ internal sealed class Qcow2Image
     }
 
     /// <summary>Places for neighbouring clusters of the guest; in a data file every cluster has its own.</summary>
-    internal IoTask<ClusterRun> AllocateDataAsync(long offset, long count)
-        => Geometry.HasDataFile ? new IoTask<ClusterRun>(new ClusterRun(Geometry.ClusterOf(offset), count, offset >= Data.Length))
-            : Tables.PendingFrees >= _reclaimFrom ? ReclaimAsync(count)
-            : Allocator.AllocateAsync(count);
+    internal async IoTask<ClusterRun> AllocateDataAsync(long offset, long count)
+    {
+        ClusterRun run = Geometry.HasDataFile ? new ClusterRun(Geometry.ClusterOf(offset), count, offset >= Data.Length)
+            : await (Tables.PendingFrees >= _reclaimFrom ? ReclaimAsync(count) : Allocator.AllocateAsync(count));
+
+        // Zeroes in the file are no zeroes once they are decrypted.
+        return Encryption is null ? run : run with { IsFresh = false };
+    }
 
     /// <summary>Gives back what <see cref="AllocateDataAsync"/> gave but nothing names.</summary>
     internal IoTask UndoDataAsync(ClusterRun run) => Geometry.HasDataFile ? IoTask.Completed : Allocator.UndoAsync(run);
@@ -311,6 +326,7 @@ internal sealed class Qcow2Image
         }
         finally
         {
+            Encryption?.Close();
             Map.Tables.Free();
             Refcounts.Blocks.Free();
             await File.CloseAsync();

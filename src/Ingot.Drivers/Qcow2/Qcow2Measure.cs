@@ -65,7 +65,8 @@ public static class Qcow2Measure
 
         long aligned = Align(size, cluster);
         long full = aligned + MetadataLength(aligned, cluster, create);
-        return new Qcow2Size(full - aligned + data, full);
+        long encryption = Align(create.Encryption?.Length ?? 0, cluster);
+        return new Qcow2Size(full - aligned + data + encryption, full + encryption);
     }
 
     private static long MetadataLength(long aligned, long cluster, Qcow2CreateOptions create)

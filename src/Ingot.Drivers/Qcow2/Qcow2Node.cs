@@ -179,7 +179,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     public override IoTask ChangeBackingAsync(string? fileName, string? format) => Qcow2Rewrite.ChangeBackingAsync(_image, fileName, format);
 
     /// <inheritdoc/>
-    public IoTask AmendAsync(OptionSet options, bool force, Action<long, long>? progress) => new Qcow2Amend(this).RunAsync(options, progress);
+    public IoTask AmendAsync(OptionSet options, bool force, Action<long, long>? progress) => new Qcow2Amend(this).RunAsync(options, force, progress);
 
     /// <inheritdoc/>
     public override async IoTask<ImageInfo> GetInfoAsync()
@@ -196,7 +196,8 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.BaseFileName) : null,
             BackingFormat = header.BackingFormat,
             IsDirty = header.IsDirty && !_image.IsModified,
-            Specific = [.. DescribeFormat(header, _image.Bitmaps.Describe())],
+            IsEncrypted = header.Encryption != Qcow2EncryptionMethod.None,
+            Specific = [.. DescribeFormat(header, _image.Bitmaps.Describe(), Qcow2Encryption.Describe(_image))],
             Snapshots = [.. _image.Snapshots.Snapshots.Select(s => s.Info)],
         };
     }
@@ -284,6 +285,8 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             found = await ExtendAsync(offset, length, mapping);
         }
 
+        // What lies there is not what the guest sees.
+        flags &= _image.Header.Current.Encryption == Qcow2EncryptionMethod.None ? flags : ~ExtentFlags.OffsetValid;
         bool hasHost = (flags & ExtentFlags.OffsetValid) != 0;
         return new Extent(offset, found, flags, hasHost ? mapping.HostOffset : 0, hasHost ? _image.Data.Node : null);
     }
@@ -292,7 +295,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     protected override IoTask ResizeCore(long length, Preallocation preallocation) => new Qcow2Resize(_image, _writer, _eraser).RunAsync(length, preallocation);
 
     // In the order in which qemu-img prints.
-    private static IEnumerable<(string Key, object Value)> DescribeFormat(Qcow2Header header, IReadOnlyList<DirtyBitmapInfo> bitmaps)
+    private static IEnumerable<(string Key, object Value)> DescribeFormat(Qcow2Header header, IReadOnlyList<DirtyBitmapInfo> bitmaps, IReadOnlyList<(string Key, object Value)>? encryption)
     {
         bool isNew = header.Version >= 3;
         yield return ("compat", isNew ? "1.1" : "0.10");
@@ -308,6 +311,11 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         }
 
         yield return ("refcount-bits", 1L << header.RefcountOrder);
+        if (encryption is not null)
+        {
+            yield return ("encrypt", encryption);
+        }
+
         if (isNew)
         {
             if (header.DataFile is { } dataFile)
@@ -347,7 +355,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     private IoTask WriteInPlace(long offset, Mapping mapping, IoVector data, WriteFlags flags)
     {
         _image.Bitmaps.Mark(offset, data.Length);
-        return _image.Data.WriteDataAsync(mapping.HostOffset, data, flags);
+        return _image.Content.WriteAsync(offset, mapping.HostOffset, data, flags);
     }
 
     private bool MustRecord => _image.Bitmaps.IsRecording || (!_image.IsModified && _image.Header.Current.HasBitmaps);

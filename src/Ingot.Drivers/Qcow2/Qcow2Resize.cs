@@ -125,6 +125,13 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
                 continue;
             }
 
+            if (image.Encryption is not null && _geometry.Version < 3)
+            {
+                at += await StoreZeroesAsync(at, Math.Min(at + mapping.Length, to) - at);
+                at = _geometry.AlignUp(at);
+                continue;
+            }
+
             ClusterRun run = await image.AllocateDataAsync(at, _geometry.ClustersFor(mapping.Length));
             if (!_geometry.HasDataFile)
             {
@@ -135,6 +142,14 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
             await writer.LinkAsync(at, run.Count << _geometry.ClusterBits, run.First << _geometry.ClusterBits, isReserved: true);
             at += run.Count << _geometry.ClusterBits;
         }
+    }
+
+    // Without zero clusters, the space of an encrypted image must hold zeroes that are encrypted.
+    private async IoTask<long> StoreZeroesAsync(long offset, long length)
+    {
+        using IoBuffer zeroes = IoBuffer.Zeroed((int)Math.Min(length, 1 << 20));
+        await writer.WriteAsync(offset, zeroes.Vector);
+        return zeroes.Length;
     }
 
     // Where the cluster of the old end was stored no further than it was written.

@@ -35,6 +35,11 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
             await CountL1Async(snapshot.L1Offset, snapshot.L1Entries, isActive: false);
         }
 
+        if (header.LuksArea is { } luks)
+        {
+            Count(luks.Offset, luks.Length);
+        }
+
         if ((header.Autoclear & AutoclearBitmaps) != 0
             && header.Extensions.FirstOrDefault(e => e.Type == ExtensionBitmaps) is { Data.Length: >= 24 } bitmaps)
         {

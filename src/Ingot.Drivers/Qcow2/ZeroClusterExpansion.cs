@@ -31,7 +31,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
             byte[] l1 = await image.File.ReadBytesAsync(snapshot.L1Offset, snapshot.L1Entries * 8);
             for (int i = 0; i < snapshot.L1Entries; i++)
             {
-                await ExpandInactiveAsync((long)(BinaryPrimitives.ReadUInt64BigEndian(l1.AsSpan(i * 8)) & OffsetMask));
+                await ExpandInactiveAsync((long)i << _geometry.L1Shift, (long)(BinaryPrimitives.ReadUInt64BigEndian(l1.AsSpan(i * 8)) & OffsetMask));
                 progress?.Invoke(++_done, _total);
             }
         }
@@ -59,7 +59,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
             await image.EnsureTableAsync(at);
             CachedTable table = await image.Map.GetTableAsync(at);
             ulong value = image.Map.GetEntry(table, at).Value;
-            ulong expanded = await ExpandAsync(value, references: 1, canKeep: true);
+            ulong expanded = await ExpandAsync(at, value, references: 1, canKeep: true);
             table = await image.Map.GetTableAsync(at);
             image.Map.SetEntry(table, at, new L2Entry(expanded, 0));
             at += _geometry.ClusterLength;
@@ -67,7 +67,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
     }
 
     // Whoever shares the table shares its clusters.
-    private async IoTask ExpandInactiveAsync(long offset)
+    private async IoTask ExpandInactiveAsync(long guest, long offset)
     {
         if (offset == 0 || _geometry.InCluster(offset) != 0 || !_seen.Add(offset))
         {
@@ -82,7 +82,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
             ulong value = BinaryPrimitives.ReadUInt64BigEndian(table.AsSpan(i));
             if (image.Map.KindOf(value) is ClusterKind.Zero or ClusterKind.ZeroAllocated)
             {
-                ulong expanded = await ExpandAsync(value, references, canKeep: false);
+                ulong expanded = await ExpandAsync(guest + ((i / 8L) << _geometry.ClusterBits), value, references, canKeep: false);
                 BinaryPrimitives.WriteUInt64BigEndian(table.AsSpan(i), references == 1 ? expanded : expanded & ~CopiedFlag);
                 changed = true;
             }
@@ -97,12 +97,12 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
         }
     }
 
-    private async IoTask<ulong> ExpandAsync(ulong value, ulong references, bool canKeep)
+    private async IoTask<ulong> ExpandAsync(long guest, ulong value, ulong references, bool canKeep)
     {
         long host = (long)(value & OffsetMask);
         if (canKeep && host != 0 && (value & CopiedFlag) != 0)
         {
-            await image.File.WriteZeroesAsync(host, _geometry.ClusterLength);
+            await image.Content.WriteZeroClusterAsync(guest, host);
             return value & ~ZeroFlag;
         }
 
@@ -118,7 +118,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
 
         ClusterRun run = await image.Allocator.AllocateAsync(1);
         long offset = run.First << _geometry.ClusterBits;
-        await image.File.WriteZeroesAsync(offset, _geometry.ClusterLength);
+        await image.Content.WriteZeroClusterAsync(guest, offset);
         if (references > 1)
         {
             await image.Refcounts.SetAsync(run.First, references);

@@ -23,7 +23,7 @@ internal enum StepKind
 internal sealed record Step(StepKind Kind, double At, int Length, int Seed);
 
 /// <summary>Does the same to an image and to an array of bytes, and compares.</summary>
-internal sealed class Model(int clusterBits, int refcountBits, string version, string compression, bool extended = false, bool hasDataFile = false, bool isRaw = false)
+internal sealed class Model(int clusterBits, int refcountBits, string version, string compression, bool extended = false, bool hasDataFile = false, bool isRaw = false, string? encryption = null)
 {
     private readonly MemoryDisk? _dataFile = hasDataFile ? new MemoryDisk() : null;
     private readonly MemoryDisk _disk = new();
@@ -34,7 +34,7 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
     internal async IoTask RunAsync(int size, int backingSize, Step[] steps)
     {
         (string, string)[] kinds = [("extended_l2", extended ? "on" : "off"), ("data_file_raw", isRaw ? "on" : "off")];
-        await Qcow2Fixture.CreateAsync(_disk, size, _dataFile, [.. kinds, ("cluster_size", $"{1 << clusterBits}"), ("refcount_bits", $"{refcountBits}"), ("compat", version), ("compression_type", compression)]);
+        await Qcow2Fixture.CreateAsync(_disk, size, _dataFile, [.. kinds, .. encryption is null ? [] : Qcow2Fixture.Encrypted(encryption), ("cluster_size", $"{1 << clusterBits}"), ("refcount_bits", $"{refcountBits}"), ("compat", version), ("compression_type", compression)]);
         _expected = new byte[size];
         if (backingSize > 0)
         {
@@ -53,7 +53,7 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
         await ReopenAsync();
         await CompareAllAsync();
         await CompareExtentsAsync();
-        if (isRaw)
+        if (isRaw && encryption is null)
         {
             Assert.Equal(_expected, await Qcow2Fixture.ReadAsync(_dataFile!, 0, _expected.Length));
         }
@@ -123,7 +123,7 @@ internal sealed class Model(int clusterBits, int refcountBits, string version, s
         int cluster = 1 << clusterBits;
         offset &= -cluster;
         length = Math.Min((length + cluster - 1) & -cluster, _expected.Length - offset);
-        if (length <= 0 || hasDataFile)
+        if (length <= 0 || hasDataFile || encryption is not null)
         {
             return;
         }

@@ -1,5 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Drivers.Crypto;
 using Ingot.Drivers.Qcow2;
 using Ingot.Io;
 using Ingot.Testing;
@@ -9,6 +10,14 @@ namespace Ingot.Tests.Drivers.Qcow2;
 /// <summary>Images in memory for tests.</summary>
 internal static class Qcow2Fixture
 {
+    /// <summary>The secret "s", with which encrypted images are made and opened.</summary>
+    internal static SecretTable Secrets { get; } = NewSecrets();
+
+    /// <summary>Options that encrypt an image with the secret "s".</summary>
+    internal static (string Name, string Value)[] Encrypted(string format)
+        => format == "aes" ? [("encrypt.format", "aes"), ("encrypt.key-secret", "s")]
+            : [("encrypt.format", format), ("encrypt.key-secret", "s"), ("encrypt.iter-time", "0"), ("encrypt.cipher-alg", "aes-128")];
+
     internal static OptionSet Options(params (string Name, string Value)[] values)
     {
         var options = new OptionSet();
@@ -35,7 +44,8 @@ internal static class Qcow2Fixture
             new ChildNode(disk, IsOwned: false),
             size,
             Qcow2CreateOptions.Take(set),
-            dataFile is null ? null : new ChildNode(dataFile, IsOwned: false));
+            dataFile is null ? null : new ChildNode(dataFile, IsOwned: false),
+            Secrets);
     }
 
     internal static async IoTask<Qcow2Node> OpenAsync(BlockNode disk, BlockNode? backing = null, OpenFlags flags = OpenFlags.ReadWrite, Qcow2Options? options = null, BlockNode? dataFile = null)
@@ -46,6 +56,7 @@ internal static class Qcow2Fixture
             image.AttachDataFile(new ChildNode(dataFile, IsOwned: false));
         }
 
+        image.Encryption = await Qcow2Encryption.OpenAsync(image, Options(("key-secret", "s")), Secrets);
         image.Backing = backing is null ? null : new ChildNode(backing, IsOwned: false);
         return new Qcow2Node(null, image, flags);
     }
@@ -63,6 +74,13 @@ internal static class Qcow2Fixture
         using var buffer = new IoBuffer(Math.Max(1, bytes.Length));
         bytes.CopyTo(buffer.Span);
         await node.WriteAsync(offset, buffer.Slice(0, bytes.Length), flags);
+    }
+
+    private static SecretTable NewSecrets()
+    {
+        var secrets = new SecretTable();
+        secrets.Add(Options(("id", "s"), ("data", "word")));
+        return secrets;
     }
 
     internal static byte[] Pattern(int length, int seed)

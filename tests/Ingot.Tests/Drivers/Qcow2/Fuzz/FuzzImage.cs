@@ -12,6 +12,10 @@ internal sealed class FuzzImage
 {
     private const int Length = 96 << 10;
 
+    // The first extension of a new encrypted image, and the length of a LUKS header.
+    private const int LuksField = 120;
+    private const int LuksHeaderLength = 592;
+
     private FuzzImage(string name, byte[] bytes)
     {
         Name = name;
@@ -38,6 +42,7 @@ internal sealed class FuzzImage
         await MakeAsync("zstd", ("cluster_size", "4k"), ("compression_type", "zstd")),
         await MakeAsync("extended", ("cluster_size", "16k"), ("extended_l2", "on")),
         await MakeAsync("backing", ("cluster_size", "4k"), ("backing_file", "base.raw"), ("backing_fmt", "raw")),
+        await MakeAsync("luks", ("cluster_size", "4k"), ("encrypt.format", "luks"), ("encrypt.key-secret", "s"), ("encrypt.iter-time", "0"), ("encrypt.cipher-alg", "aes-128"), ("encrypt.cipher-mode", "cbc")),
         WithSnapshot(await MakeAsync("snapshot", ("cluster_size", "4k"))),
         WithBitmap(await MakeAsync("bitmap", ("cluster_size", "4k"))),
     ];
@@ -49,7 +54,7 @@ internal sealed class FuzzImage
         Qcow2Node node = await Qcow2Fixture.OpenAsync(disk);
         await Qcow2Fixture.WriteAsync(node, 0, Qcow2Fixture.Pattern(9000, 1));
         await Qcow2Fixture.WriteAsync(node, 50_000, Qcow2Fixture.Pattern(5000, 2));
-        if (name != "1 bit counts")
+        if (name is not ("1 bit counts" or "luks"))
         {
             byte[] cluster = new byte[32 << 10];
             cluster.AsSpan().Fill(7);
@@ -140,6 +145,13 @@ internal sealed class FuzzImage
         AddTable(counts, 8, fields);
         AddTable((int)Read(bytes, counts, 8), 32, fields);
         AddTable((int)Read(bytes, 64, 8), 8, fields);
+        if (Read(bytes, 32, 4) == 2)
+        {
+            // But no counts of rounds: what they cost is bounded, but long.
+            int luks = (int)Read(bytes, LuksField, 8);
+            fields.AddRange(Enumerable.Range(0, LuksHeaderLength / 4).Select(i => (luks + (i * 4), 4)).Where(f => f.Item1 - luks != 164 && (f.Item1 - luks) % 48 != 20));
+        }
+
         AddTable(bytes.Length - 8192, 8, fields);
         AddTable(bytes.Length - 4096, 4, fields);
         return [.. fields.Where(field => field.Offset >= 0 && field.Offset + field.Width <= bytes.Length)];

@@ -2,7 +2,7 @@ using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
 
-namespace Ingot.Drivers.Qcow2;
+namespace Ingot.Drivers;
 
 /// <summary>The file that an image lies in, as the format sees it: reads past its end give zeroes, writes past its end extend it where that is possible.</summary>
 internal sealed class HostFile(ChildNode child)
