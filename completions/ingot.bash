@@ -31,7 +31,7 @@ _ingot() {
 
     case $prev in
         -f|-O|-F|--format|--target-format|--source-format|--output-format|--backing-format)
-            mapfile -t COMPREPLY < <(compgen -W "raw qcow2" -- "$cur") ; return ;;
+            mapfile -t COMPREPLY < <(compgen -W "raw qcow2 luks" -- "$cur") ; return ;;
         -t|-T|--cache|--target-cache|--source-cache)
             mapfile -t COMPREPLY < <(compgen -W "none writeback writethrough directsync unsafe" -- "$cur") ; return ;;
         --output)

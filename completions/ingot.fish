@@ -27,7 +27,7 @@ for tool in qemu-io qemu-nbd qemu-storage-daemon
     complete -c $tool -a "(__ingot_options)"
 end
 for tool in ingot qemu-img qemu-io qemu-nbd qemu-storage-daemon
-    complete -c $tool -l format -s f -x -a "raw qcow2"
+    complete -c $tool -l format -s f -x -a "raw qcow2 luks"
     complete -c $tool -l output -x -a "human json"
     complete -c $tool -l cache -x -a "none writeback writethrough directsync unsafe"
 end

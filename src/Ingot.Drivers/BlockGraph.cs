@@ -74,11 +74,17 @@ public sealed class BlockGraph
     {
         List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
         string path = Path.GetFullPath(StripFilePrefix(fileName));
-        flags = path == WritableBacking ? flags | OpenFlags.ReadWrite : flags;
+        flags = IsWritableBacking(path) ? flags | OpenFlags.ReadWrite : flags;
         return overlays.Contains(path)
             ? throw new ImageFormatException($"Backing file '{fileName}' creates an infinite loop.")
             : OpenFileAsync(fileName, format, flags, overlays);
     }
+
+    /// <summary>Whether a backing file is the one that is opened for writing.</summary>
+    /// <param name="fileName">Its name; null for none.</param>
+    /// <returns>True when it is.</returns>
+    internal bool IsWritableBacking(string? fileName)
+        => WritableBacking is not null && fileName is not null && Path.GetFullPath(StripFilePrefix(fileName)) == WritableBacking;
 
     private async IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags, IReadOnlyList<string> overlays)
     {

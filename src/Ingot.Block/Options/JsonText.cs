@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Ingot.Block;
@@ -26,6 +27,17 @@ public static class JsonText
             throw new OptionException($"{what}: invalid JSON in line {e.LineNumber + 1} at byte {e.BytePositionInLine + 1}");
         }
     }
+
+    /// <summary>A string with its quotes.</summary>
+    /// <param name="text">The text.</param>
+    /// <returns>The JSON.</returns>
+    public static string Quote(string text) => $"\"{JsonEncodedText.Encode(text, JavaScriptEncoder.UnsafeRelaxedJsonEscaping)}\"";
+
+    /// <summary>What opens a node again, as a member of a json: name.</summary>
+    /// <param name="node">The node.</param>
+    /// <returns>The JSON object.</returns>
+    public static string Describe(BlockNode node)
+        => node.FileName.StartsWith("json:", StringComparison.Ordinal) ? node.FileName[5..] : $"{{\"driver\": {Quote(node.DriverName)}, \"filename\": {Quote(node.FileName)}}}";
 
     // QEMU takes strings in single quotes as well, which is what people write in a shell.
     private static string WithDoubleQuotes(string json)

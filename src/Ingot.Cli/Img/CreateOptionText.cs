@@ -171,10 +171,11 @@ internal static class CreateOptionText
             }
         }
 
-        if (!hasDefaults)
+        if (!hasDefaults && parts.FindIndex(p => p.StartsWith("size=", StringComparison.Ordinal)) is > 1 and var at)
         {
             // The size comes first where no option has a default.
-            parts.Sort(1, parts.Count - 1, Comparer<string>.Create((a, b) => b.StartsWith("size=", StringComparison.Ordinal).CompareTo(a.StartsWith("size=", StringComparison.Ordinal))));
+            parts.Insert(1, parts[at]);
+            parts.RemoveAt(at + 1);
         }
 
         return string.Join(' ', parts);

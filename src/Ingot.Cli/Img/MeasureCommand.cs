@@ -123,8 +123,7 @@ internal static class MeasureCommand
     // Formats that have a place for every byte.
     private static Qcow2Size Whole(BlockDriver driver, long size, OptionSet options)
     {
-        long rounded = (size + Sector - 1) / Sector * Sector;
-        long length = driver.Name == "luks" ? LuksDriver.MeasureFile(rounded, options) : rounded;
+        long length = driver.Name == "luks" ? LuksDriver.MeasureFile(size, options) : (size + Sector - 1) / Sector * Sector;
         return new Qcow2Size(length, length);
     }
 

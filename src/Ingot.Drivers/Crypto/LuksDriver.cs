@@ -103,6 +103,6 @@ public sealed class LuksDriver : BlockDriver
             ciphers = new SectorCipherPool(header.Format, await volume.UnlockAsync(header, password, request.Flags));
         }
 
-        return new LuksNode(request, file, headerFile, volume, header, ciphers);
+        return new LuksNode(request, file, headerFile, volume, header, ciphers, secret);
     }
 }

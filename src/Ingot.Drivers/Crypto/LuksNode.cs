@@ -18,10 +18,11 @@ internal sealed class LuksNode : BlockNode, IAmendable
     private readonly EncryptedSectors? _sectors;
     private readonly bool _isWritable;
     private readonly long _payload;
+    private readonly string? _keySecret;
     private LuksHeader _header;
     private bool _isClosed;
 
-    internal LuksNode(OpenRequest request, ChildNode file, ChildNode? headerFile, LuksVolume volume, LuksHeader header, SectorCipherPool? ciphers)
+    internal LuksNode(OpenRequest request, ChildNode file, ChildNode? headerFile, LuksVolume volume, LuksHeader header, SectorCipherPool? ciphers, string? keySecret)
         : base(request.NodeName)
     {
         _child = file;
@@ -34,6 +35,7 @@ internal sealed class LuksNode : BlockNode, IAmendable
         _isWritable = request.IsReadWrite && ciphers is not null;
         _payload = headerFile is null ? header.PayloadOffset : 0;
         _header = header;
+        _keySecret = keySecret;
     }
 
     public override string DriverName => "luks";
@@ -47,6 +49,9 @@ internal sealed class LuksNode : BlockNode, IAmendable
         => _headerFile is { } header ? [("file", _child.Node), ("header", header.Node)] : [("file", _child.Node)];
 
     public override BlockNode File => _child.Node;
+
+    public override string FileName => _keySecret is null ? base.FileName
+        : $"json:{{\"driver\": \"luks\", \"file\": {JsonText.Describe(File)}, \"key-secret\": {JsonText.Quote(_keySecret)}{(_headerFile is { } header ? $", \"header\": {JsonText.Describe(header.Node)}" : "")}}}";
 
     public override async IoTask<ImageInfo> GetInfoAsync()
     {

@@ -1,3 +1,4 @@
+using Ingot.Block;
 using Ingot.Io;
 
 namespace Ingot.Drivers.Qcow2;

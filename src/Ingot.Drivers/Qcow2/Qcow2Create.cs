@@ -77,16 +77,31 @@ internal static class Qcow2Create
         var node = new Qcow2Node(null, image, OpenFlags.ReadWrite);
         try
         {
-            if (options.Encryption is { } encryption)
-            {
-                await Qcow2Encryption.CreateAsync(image, encryption, secrets ?? new SecretTable());
-            }
-
-            await node.ResizeAsync((size + SectorLength - 1) & -SectorLength, options.Preallocation);
+            await FillAsync(node, (size + SectorLength - 1) & -SectorLength, options, secrets ?? new SecretTable());
         }
         finally
         {
             await node.CloseAsync();
+        }
+    }
+
+    // The place of the key slots is QEMU's; but what is preallocated is stored encrypted.
+    private static async IoTask FillAsync(Qcow2Node node, long size, Qcow2CreateOptions options, SecretTable secrets)
+    {
+        bool isPlain = options.Encryption is null || options.Preallocation == Preallocation.Off;
+        if (isPlain)
+        {
+            await node.ResizeAsync(size, options.Preallocation);
+        }
+
+        if (options.Encryption is { } encryption)
+        {
+            await Qcow2Encryption.CreateAsync(node.Image, encryption, secrets);
+        }
+
+        if (!isPlain)
+        {
+            await node.ResizeAsync(size, options.Preallocation);
         }
     }
 

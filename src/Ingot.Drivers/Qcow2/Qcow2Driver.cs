@@ -98,7 +98,8 @@ public sealed class Qcow2Driver : BlockDriver
         OpenFlags flags = request.Flags & ~(OpenFlags.ReadWrite | OpenFlags.Check | OpenFlags.WriteThrough);
         if (backing is string { Length: > 0 } or OptionSet { IsEmpty: false })
         {
-            return await request.Graph.OpenChildAsync(backing, "backing", flags);
+            bool isWritable = backing is OptionSet options && request.Graph.IsWritableBacking(options.Peek("file.filename") ?? options.Peek("filename"));
+            return await request.Graph.OpenChildAsync(backing, "backing", isWritable ? flags | OpenFlags.ReadWrite : flags);
         }
 
         Qcow2Header header = image.Header.Current;

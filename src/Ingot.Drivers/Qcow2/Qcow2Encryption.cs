@@ -30,13 +30,13 @@ internal sealed class Qcow2Encryption
     internal static async IoTask<Qcow2Encryption?> OpenAsync(Qcow2Image image, OptionSet options, SecretTable secrets)
     {
         Qcow2Header header = image.Header.Current;
-        if (header.Encryption == Qcow2EncryptionMethod.None)
-        {
-            return null;
-        }
-
         string? format = options.TakeString("format");
         string? secret = options.TakeString("key-secret");
+        if (header.Encryption == Qcow2EncryptionMethod.None)
+        {
+            return format is null ? null : throw new OptionException($"No encryption in image header, but options specified format '{format}'");
+        }
+
         string method = header.Encryption == Qcow2EncryptionMethod.Luks ? "luks" : "aes";
         if (format is not null && format != method)
         {
@@ -48,6 +48,7 @@ internal sealed class Qcow2Encryption
             throw new OptionException($"Parameter '{options.Names.First()}' is unexpected");
         }
 
+        image.KeySecret = secret;
         LuksVolume? volume = VolumeOf(image);
         image.LuksHeader = volume is null ? null : await ReadHeaderAsync(image, volume);
         if ((image.Flags & OpenFlags.NoIo) != 0)
@@ -76,7 +77,7 @@ internal sealed class Qcow2Encryption
 
         await image.BeginChangeAsync();
         long length = LuksHeader.LengthFor(luks.KeyLength);
-        ClusterRun run = await image.Allocator.AllocateAsync(image.Geometry.ClustersFor(length), exact: true);
+        ClusterRun run = await image.Allocator.AllocateAsync(image.Geometry.ClustersFor(length));
         long offset = run.First << image.Geometry.ClusterBits;
         await image.File.WriteZeroesAsync(offset, run.Count << image.Geometry.ClusterBits);
         var volume = new LuksVolume(image.File, offset, isDetached: false);

@@ -60,6 +60,9 @@ internal sealed class Qcow2Image
     /// <summary>The way to what is stored encrypted; null for an image that is not.</summary>
     internal Qcow2Encryption? Encryption { get; set; }
 
+    /// <summary>The id of the secret that the user gave for an encrypted image.</summary>
+    internal string? KeySecret { get; set; }
+
     /// <summary>The LUKS header of an image that has one.</summary>
     internal LuksHeader? LuksHeader { get; set; }
 

@@ -74,6 +74,10 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     public override BlockNode File => _image.File.Node;
 
     /// <inheritdoc/>
+    public override string FileName => _image.KeySecret is not { } secret ? base.FileName
+        : $"json:{{\"encrypt.key-secret\": {JsonText.Quote(secret)}, \"driver\": \"qcow2\", \"file\": {JsonText.Describe(File)}}}";
+
+    /// <inheritdoc/>
     public override BlockNode? Backing => _image.Backing?.Node;
 
     internal Qcow2Image Image => _image;
@@ -252,6 +256,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             throw _image.DeadError();
         }
 
+        bool isEncrypted = _image.Header.Current.Encryption != Qcow2EncryptionMethod.None;
         Mapping mapping = await _image.MapAsync(offset, length);
         long found = mapping.Length;
         ExtentFlags flags = mapping.Kind switch
@@ -275,7 +280,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
                 found = Math.Min(found, backed - offset);
             }
         }
-        else if (mapping.Kind == ClusterKind.Data && await _image.Preallocation.IsLikelyAsync())
+        else if (mapping.Kind == ClusterKind.Data && !isEncrypted && await _image.Preallocation.IsLikelyAsync())
         {
             (found, bool isHole) = await _image.Preallocation.LookBelowAsync(mapping);
             flags |= isHole ? ExtentFlags.Zero : ExtentFlags.None;
@@ -286,7 +291,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         }
 
         // What lies there is not what the guest sees.
-        flags &= _image.Header.Current.Encryption == Qcow2EncryptionMethod.None ? flags : ~ExtentFlags.OffsetValid;
+        flags &= isEncrypted ? ~ExtentFlags.OffsetValid : flags;
         bool hasHost = (flags & ExtentFlags.OffsetValid) != 0;
         return new Extent(offset, found, flags, hasHost ? mapping.HostOffset : 0, hasHost ? _image.Data.Node : null);
     }

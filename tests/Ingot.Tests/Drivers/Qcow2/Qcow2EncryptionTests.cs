@@ -156,7 +156,7 @@ public class Qcow2EncryptionTests
             [
                 (32 + 3, 3, "Unsupported encryption method 3"), (32 + 3, 0, "only expected with LUKS"), (32 + 3, 1, "only expected with LUKS"),
                 (Extension, 1, "Missing CRYPTO header for crypt method 2"), (Extension + 7, 8, "extension size 8"),
-                (Extension + 15, 1, "Encryption header offset '196609'"), (Extension + 8, 1, "Encryption header offset"),
+                (Extension + 15, 1, "Encryption header offset '262145'"), (Extension + 8, 1, "Encryption header offset"),
                 (Extension + 21, 0, "but its encryption header has"), (Extension + 16, 1, "Encryption header length"), (Extension + 12, 0x7f, "not in LUKS format"),
                 (area, 0, "not in LUKS format"), (area + 7, 2, "LUKS version 2"), (area + 107, 1, "overlapping with the header: it begins at 512"),
                 (area + 212, 0xff, "Keyslot 0 iteration count is"), (area + 254, 1, "Keyslot 0 is corrupted (stripes 416"), (area + 5000, ~good[area + 5000], "Invalid password"),
