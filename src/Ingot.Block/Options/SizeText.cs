@@ -80,7 +80,7 @@ public static class SizeText
         string[] units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         double value = bytes;
         int unit = 0;
-        while (value * 1.024 >= 1000 && unit < units.Length - 1 && bytes >= 1000)
+        while (value >= 1000 && unit < units.Length - 1)
         {
             value /= 1024;
             unit++;
@@ -89,11 +89,12 @@ public static class SizeText
         return $"{FormatThree(value)} {units[unit]}";
     }
 
-    // printf's "%0.3g" as far as sizes need it.
+    // printf's "%0.3g" as far as sizes need it, down to rounding halves to even digits.
     private static string FormatThree(double value)
     {
-        int decimals = value >= 100 ? 0 : value >= 10 ? 1 : 2;
-        string text = value.ToString("F" + decimals, CultureInfo.InvariantCulture);
+        int decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 || value == 0 ? 2 : 3;
+        value = Math.Round(value, decimals, MidpointRounding.ToEven);
+        string text = value >= 1000 ? "1e+03" : value.ToString("F" + decimals, CultureInfo.InvariantCulture);
         return text.Contains('.') ? text.TrimEnd('0').TrimEnd('.') : text;
     }
 }
