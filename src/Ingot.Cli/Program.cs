@@ -62,6 +62,8 @@ internal static class Program
                 return CommandRunner.Run(DaemonCommand.Command, context.Named("ingot storage-daemon"), rest);
             case "io":
                 return CommandRunner.Run(IoTool.Command, context.Named("ingot io"), rest);
+            case "rings":
+                return RingsTool.Run(context.Named("ingot rings"), rest);
             case "nbd":
                 return NotHere(context.Named($"ingot {word}"));
             case "-h" or "--help" or "help":
@@ -97,6 +99,7 @@ internal static class Program
         o.WriteLine("  img             Everything that qemu-img does: ingot img --help lists it");
         o.WriteLine("  io              Read and write parts of an image, as qemu-io does");
         o.WriteLine("  nbd             Serve an image over NBD, as qemu-nbd does (not in this version)");
+        o.WriteLine("  rings           Measure and compare the rings of VIRTIO, NVMe and io_uring");
         o.WriteLine("  storage-daemon  Serve several images from one process, as qemu-storage-daemon does");
         o.WriteLine();
         o.WriteLine("Image commands that need no 'img' before them:");

@@ -8,6 +8,7 @@ namespace Ingot.Rings.Lab;
 public sealed record AccessCount(AccessRates Driver, AccessRates Device)
 {
     private const int Turns = 1024;
+    private const int LineBytes = 64;
 
     /// <summary>Counts: both sides take turns on this thread, a batch each, with as many requests in flight as the settings say.</summary>
     /// <param name="settings">The workload; its requests and wake-ups don't matter.</param>
@@ -16,7 +17,7 @@ public sealed record AccessCount(AccessRates Driver, AccessRates Device)
     {
         LabSettings one = settings with { Queues = 1, Processes = false, Wakeup = Wakeup.Polling };
         one.Check();
-        var memory = new byte[one.PairBytes];
+        var memory = new byte[one.PairBytes + LineBytes];
         var stepper = new Stepper(one, memory);
         return stepper.Count(Turns);
     }
@@ -35,7 +36,7 @@ public sealed record AccessCount(AccessRates Driver, AccessRates Device)
             // SAFETY: the array stays where it is for as long as the rings are used.
             fixed (byte* start = memory)
             {
-                var window = new SharedWindow((byte*)(((nint)start + 63) & ~63), settings.PairBytes - 63);
+                var window = new SharedWindow((byte*)(((nint)start + LineBytes - 1) & -LineBytes), settings.PairBytes);
                 DriverRing driver = settings.Design.CreateDriver(window, settings.Geometry, counting: true);
                 _caches.Side = RingSide.Device;
                 DeviceRing device = settings.Design.CreateDevice(window, settings.Geometry, counting: true);

@@ -147,10 +147,16 @@ public sealed class RingTests
         DriverRing driver = design.CreateDriver(memory.Window, geometry);
         DeviceRing device = design.CreateDevice(memory.Window, geometry);
         var request = new DeviceRequest(geometry.MaxSegments);
-        RoundTrips(driver, device, request, 100);
+
+        // The runtime itself allocates when it compiles something anew, so the least of several rounds counts.
+        Assert.Equal(0, Enumerable.Range(0, 5).Min(_ => Allocated(() => RoundTrips(driver, device, request, 2_000))));
+    }
+
+    private static long Allocated(Action action)
+    {
         long before = GC.GetAllocatedBytesForCurrentThread();
-        RoundTrips(driver, device, request, 10_000);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        action();
+        return GC.GetAllocatedBytesForCurrentThread() - before;
     }
 
     private static void RoundTrips(DriverRing driver, DeviceRing device, DeviceRequest request, int count)
