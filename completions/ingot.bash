@@ -7,7 +7,7 @@ _ingot_options() {
 _ingot() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
     local image="amend bench bitmap check commit compare convert create dd info map measure rebase resize snapshot"
-    local top="serve img io nbd storage-daemon info create convert check map resize compare measure"
+    local top="serve img io rings nbd storage-daemon info create convert check map resize compare measure"
     local tool=("${COMP_WORDS[0]}") first=1
     case $(basename -- "${COMP_WORDS[0]}") in
         qemu-img) top=$image ;;
@@ -23,6 +23,12 @@ _ingot() {
         if [[ ${COMP_WORDS[1]} == img ]]; then
             if (( COMP_CWORD == 2 )); then
                 mapfile -t COMPREPLY < <(compgen -W "$image --help --version" -- "$cur")
+                return
+            fi
+            tool+=("${COMP_WORDS[2]}")
+        elif [[ ${COMP_WORDS[1]} == rings ]]; then
+            if (( COMP_CWORD == 2 )); then
+                mapfile -t COMPREPLY < <(compgen -W "bench compare --help" -- "$cur")
                 return
             fi
             tool+=("${COMP_WORDS[2]}")
