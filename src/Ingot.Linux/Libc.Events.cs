@@ -6,7 +6,6 @@ public static unsafe partial class Libc
 {
 #pragma warning disable CS1591 // The manual page of the same name is the documentation.
     public const int EFD_CLOEXEC = 0x80000, EFD_NONBLOCK = 0x800;
-    public const int CLOCK_THREAD_CPUTIME_ID = 3;
     public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, POLLRDHUP = 0x2000;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -32,9 +31,6 @@ public static unsafe partial class Libc
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int ppoll(pollfd* fds, nuint count, timespec* timeout, void* signalMask);
-
-    [LibraryImport("libc", SetLastError = true)]
-    public static partial int clock_gettime(int clock, timespec* time);
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long syscall2(long number, uint a, void* b);
