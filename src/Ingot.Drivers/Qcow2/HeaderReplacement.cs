@@ -25,19 +25,36 @@ internal sealed class HeaderReplacement(HostFile file, Qcow2Header current, Qcow
         bool isOneSector = Enumerable.Range(0, wanted.Length / Sector).Count(i => !SectorOf(wanted, i).SequenceEqual(SectorOf(_now, i))) <= 1;
         if (!isOneSector)
         {
-            int used = Math.Max(End(_now, current), End(wanted, changed));
-            if (BuildBetween(used) is { } between)
-            {
-                // The name lies behind all that is used.
-                await WriteAsync(between, used, between.Length);
-                await WriteAsync(between, 0, Sector);
-            }
-
-            await WriteAsync(wanted, Sector, used);
+            await PrepareAsync(wanted);
         }
 
         await WriteAsync(wanted, 0, Sector);
         await WriteAsync(wanted, Sector, wanted.Length);
+    }
+
+    // Brings in what lies behind the first sector, so that the old header stays true, and then one between.
+    private async IoTask PrepareAsync(byte[] wanted)
+    {
+        byte[] behind = [.. wanted];
+        (int start, int length) = PlaceName(wanted);
+        if (BuildBetween(start) is { } between)
+        {
+            byte[] withName = [.. _now];
+            between.AsSpan(start, length).CopyTo(withName.AsSpan(start));
+            await WriteAsync(withName, Sector, wanted.Length);
+            await WriteAsync(between, 0, Sector);
+            between.AsSpan(start, length).CopyTo(behind.AsSpan(start));
+        }
+
+        await WriteAsync(behind, Sector, wanted.Length);
+    }
+
+    // Behind all that the old header and the wanted one use, if there is room.
+    private (int Offset, int Length) PlaceName(byte[] wanted)
+    {
+        int length = changed.BackingFile is { } name ? Encoding.UTF8.GetByteCount(name) : 0;
+        int offset = (wanted.Length - length) & ~7;
+        return offset < Math.Max(End(_now, current), End(wanted, changed)) ? (-1, 0) : (offset, length);
     }
 
     private static Span<byte> SectorOf(byte[] cluster, int index) => cluster.AsSpan(index * Sector, Sector);
@@ -52,12 +69,10 @@ internal sealed class HeaderReplacement(HostFile file, Qcow2Header current, Qcow
     }
 
     // Null when there is no room for one.
-    private byte[]? BuildBetween(int used)
+    private byte[]? BuildBetween(int nameOffset)
     {
         Qcow2Header header = changed with { Extensions = [.. changed.Extensions.Where(e => e.Type != ExtensionFeatureNames)] };
-        int nameLength = header.BackingFile is { } name ? Encoding.UTF8.GetByteCount(name) : 0;
-        int nameOffset = (_now.Length - nameLength) & ~7;
-        if (nameOffset < used || ExtensionsEnd(Qcow2HeaderWriter.Build(header with { BackingFile = null }), header) > Sector)
+        if (nameOffset < 0 || ExtensionsEnd(_now.Length, header) > Sector)
         {
             return null;
         }
@@ -71,11 +86,10 @@ internal sealed class HeaderReplacement(HostFile file, Qcow2Header current, Qcow
     private static int End(byte[] cluster, Qcow2Header header)
     {
         long name = header.BackingFile is null ? 0 : (long)BinaryPrimitives.ReadUInt64BigEndian(cluster.AsSpan(8)) + BinaryPrimitives.ReadUInt32BigEndian(cluster.AsSpan(16));
-        long end = Math.Max(Math.Max(Sector, name), ExtensionsEnd(cluster, header));
-        return (int)Math.Min(cluster.Length, (end + Sector - 1) & -Sector);
+        return (int)Math.Min(cluster.Length, Math.Max(Math.Max(Sector, name), ExtensionsEnd(cluster.Length, header)));
     }
 
-    private static long ExtensionsEnd(byte[] cluster, Qcow2Header header)
+    private static long ExtensionsEnd(int clusterLength, Qcow2Header header)
     {
         long offset = header.Version == 2 ? Version2HeaderLength : header.HeaderLength;
         foreach (HeaderExtension extension in header.Extensions)
@@ -83,7 +97,7 @@ internal sealed class HeaderReplacement(HostFile file, Qcow2Header current, Qcow
             offset += ExtensionHeadLength + ((extension.Data.Length + 7L) & ~7L);
         }
 
-        return Math.Min(cluster.Length, offset + ExtensionHeadLength);
+        return Math.Min(clusterLength, offset + ExtensionHeadLength);
     }
 
     // Makes a part what it should be, durably; only sectors that differ are written.

@@ -111,14 +111,24 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             return false;
         }
 
-        _image.Map.L1 = await PagedTable.ReadAsync(_image.File, snapshot.L1Offset, snapshot.L1Entries);
+        // Behind its disk there may be VM state, which is no part of any disk.
+        long entries = Math.Min(snapshot.L1Entries, _image.Geometry.L1EntriesFor(Math.Max(0, snapshot.Info.DiskSize)));
+        _image.Map.L1 = await PagedTable.ReadAsync(_image.File, snapshot.L1Offset, (int)entries);
         return true;
     }
 
     /// <summary>Makes an internal snapshot of the disk as it is now. No other request may be in flight.</summary>
     /// <param name="name">Its name; others may have the same.</param>
     /// <param name="date">When it is made.</param>
-    public IoTask CreateSnapshotAsync(string name, DateTimeOffset date) => new Qcow2Snapshots(_image).CreateAsync(name, date);
+    /// <param name="vmStateLength">Bytes of VM state that were written before; the snapshot has them from now on.</param>
+    public async IoTask CreateSnapshotAsync(string name, DateTimeOffset date, long vmStateLength = 0)
+    {
+        await new Qcow2Snapshots(_image).CreateAsync(name, date, vmStateLength);
+        if (vmStateLength > 0)
+        {
+            await _eraser.DropAsync(_image.VmStateStart, (long)_image.Map.L1.Count << _image.Geometry.L1Shift);
+        }
+    }
 
     /// <summary>Makes the disk what it was when a snapshot was made; the snapshot stays. No other request may be in flight.</summary>
     /// <param name="idOrName">Its id, or else its name.</param>

@@ -18,7 +18,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private readonly TreeReferences _references = new(image);
 
-    internal async IoTask CreateAsync(string name, DateTimeOffset date)
+    internal async IoTask CreateAsync(string name, DateTimeOffset date, long vmStateLength)
     {
         RefuseDataFile();
         IReadOnlyList<Snapshot> old = image.Snapshots.Snapshots;
@@ -34,7 +34,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
         try
         {
             long l1Offset = l1Run.First << _geometry.ClusterBits;
-            var info = new SnapshotInfo(NewId(old), Truncate(name), 0, date.ToUnixTimeSeconds(), date.Ticks % TimeSpan.TicksPerSecond * 100, 0, 0, image.Length);
+            var info = new SnapshotInfo(NewId(old), Truncate(name), vmStateLength, date.ToUnixTimeSeconds(), date.Ticks % TimeSpan.TicksPerSecond * 100, 0, 0, image.Length);
             List<Snapshot> snapshots = [.. old, new Snapshot(info, l1Offset, active.Count, [])];
             (ClusterRun tableRun, int length) = await WriteTableAsync(snapshots);
             await BeginAsync();

@@ -74,9 +74,12 @@ internal sealed class CrashHeader : ICrashPart
     private bool CanConvert(Facts facts)
         => facts.Version < 3 || !(_setup.HasDataFile || _setup.IsExtended || _setup.HasBitmaps || _setup.HasSnapshots || _setup.PublishesMetadata || _setup.Compression != "zlib");
 
+    // The old one and the new one must fit into the header beside each other.
+    private int LongName => _setup.ClusterBits == 10 ? 220 : 700;
+
     private Facts NewNames(Facts old)
     {
-        int length = _workload.Extra.Next(3) switch { 0 => 0, 1 => _workload.Extra.Next(1, 30), _ => _workload.Extra.Next(1, 700) };
+        int length = _workload.Extra.Next(3) switch { 0 => 0, 1 => _workload.Extra.Next(1, 30), _ => _workload.Extra.Next(1, LongName) };
         return old with
         {
             BackingFile = length == 0 ? null : new string((char)('a' + (_versions.Count % 26)), length),

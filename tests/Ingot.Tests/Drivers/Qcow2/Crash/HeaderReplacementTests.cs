@@ -10,6 +10,7 @@ namespace Ingot.Tests.Drivers.Qcow2.Crash;
 public class HeaderReplacementTests
 {
     [Theory]
+    [InlineData("1k")]
     [InlineData("4k")]
     [InlineData("8k")]
     [InlineData("64k")]
@@ -21,7 +22,7 @@ public class HeaderReplacementTests
         (string? Name, string? Format) old = default;
         for (int i = 0; i < 40; i++)
         {
-            int length = random.Next(4) * random.Next(1, 300);
+            int length = random.Next(4) * random.Next(1, cluster == "1k" ? 75 : 300);
             (string? Name, string? Format) wanted = length == 0 ? default : (new string((char)('a' + (i % 26)), length), i % 3 == 0 ? null : i % 3 == 1 ? "raw" : "parallels");
             var recorder = new RecordingNode(new MemoryDisk(disk.Snapshot()), disk.Snapshot(), new WriteLog());
             Qcow2Node node = await Qcow2Fixture.OpenAsync(recorder);

@@ -15,7 +15,7 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
 
     private readonly Random _random = new(seed);
 
-    /// <summary>How many of reading, repairing and writing were done to the end.</summary>
+    /// <summary>How many of reading, repairing, writing and managing were done to the end.</summary>
     internal int Done { get; private set; }
 
     /// <summary>Runs it.</summary>
@@ -28,11 +28,13 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
         string step = "read";
         try
         {
-            await TryAsync(ReadAsync(new BoundedDisk([.. bytes])));
+            await TryAsync(ReadAsync(new BoundedDisk([.. bytes]), DataFileOf(image)));
             step = "repair";
-            await TryAsync(RepairAsync(new BoundedDisk([.. bytes])));
+            await TryAsync(RepairAsync(new BoundedDisk([.. bytes]), DataFileOf(image)));
             step = "write";
-            await TryAsync(WriteAsync(new BoundedDisk(bytes)));
+            await TryAsync(WriteAsync(new BoundedDisk([.. bytes]), DataFileOf(image)));
+            step = "manage";
+            await TryAsync(FuzzManagement.RunAsync(new BoundedDisk(bytes), DataFileOf(image), _random));
         }
         catch (Exception e)
         {
@@ -42,6 +44,8 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
         long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
         return allocated > MaxAllocation ? $"seed {seed} ({image.Name}): {allocated} bytes allocated" : null;
     }
+
+    private static BoundedDisk? DataFileOf(FuzzImage image) => image.DataFile is { } bytes ? new BoundedDisk([.. bytes]) : null;
 
     // What is refused is refused with a typed error that says something.
     private async IoTask TryAsync(IoTask task)
@@ -108,9 +112,9 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
         FuzzImage.Write(bytes, offset, width, value);
     }
 
-    private static async IoTask ReadAsync(BoundedDisk disk)
+    private static async IoTask ReadAsync(BoundedDisk disk, BoundedDisk? data)
     {
-        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.None);
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.None, dataFile: data);
         await node.GetInfoAsync();
         long at = 0;
         for (int extents = 0; extents < 64 && at < node.Length; extents++)
@@ -131,21 +135,21 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
         }
 
         await node.CloseAsync();
-        node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.Check);
+        node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.Check, dataFile: data);
         await node.CheckAsync();
         await node.CloseAsync();
     }
 
-    private async IoTask RepairAsync(BoundedDisk disk)
+    private async IoTask RepairAsync(BoundedDisk disk, BoundedDisk? data)
     {
-        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.ReadWrite | OpenFlags.Check);
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.ReadWrite | OpenFlags.Check, dataFile: data);
         await node.CheckAsync(_random.Next(2) == 0 ? Qcow2Repair.Leaks : Qcow2Repair.All);
         await node.CloseAsync();
     }
 
-    private async IoTask WriteAsync(BoundedDisk disk)
+    private async IoTask WriteAsync(BoundedDisk disk, BoundedDisk? data)
     {
-        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk);
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, dataFile: data);
         byte[] marks = new byte[3000];
         marks.AsSpan().Fill(Mark);
         for (int i = 0; i < 6 && node.Length > 0; i++)
@@ -167,7 +171,7 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
     }
 
     // The guest's bytes never get to where the header and the tables in memory lie.
-    private static void CheckPlaces(Qcow2Node node, BoundedDisk disk)
+    internal static void CheckPlaces(Qcow2Node node, BoundedDisk disk)
     {
         Qcow2Image image = node.Image;
         CheckPlace(disk, 0, 104, "header");

@@ -16,8 +16,9 @@ internal sealed class FuzzImage
     private const int LuksField = 120;
     private const int LuksHeaderLength = 592;
 
-    private FuzzImage(string name, byte[] bytes)
+    private FuzzImage(string name, byte[] bytes, byte[]? dataFile = null)
     {
+        DataFile = dataFile;
         Name = name;
         Bytes = bytes;
         Fields = FindFields(bytes);
@@ -26,6 +27,9 @@ internal sealed class FuzzImage
     internal string Name { get; }
 
     internal byte[] Bytes { get; }
+
+    /// <summary>What the external data file holds; null for images without one.</summary>
+    internal byte[]? DataFile { get; }
 
     /// <summary>Offset and width of all numbers that mean something.</summary>
     internal (int Offset, int Width)[] Fields { get; }
@@ -45,7 +49,43 @@ internal sealed class FuzzImage
         await MakeAsync("luks", ("cluster_size", "4k"), ("encrypt.format", "luks"), ("encrypt.key-secret", "s"), ("encrypt.iter-time", "0"), ("encrypt.cipher-alg", "aes-128"), ("encrypt.cipher-mode", "cbc")),
         WithSnapshot(await MakeAsync("snapshot", ("cluster_size", "4k"))),
         WithBitmap(await MakeAsync("bitmap", ("cluster_size", "4k"))),
+        await MakeManagedAsync("managed", ("cluster_size", "2k")),
+        await MakeManagedAsync("managed extended", ("cluster_size", "16k"), ("extended_l2", "on"), ("refcount_bits", "32"), ("compression_type", "zstd")),
+        await MakeManagedAsync("managed version 2", ("cluster_size", "1k"), ("compat", "v2")),
+        await MakeManagedAsync("data file", ("cluster_size", "1k"), ("data_file", "data")),
     ];
+
+    // Snapshots, one with VM state, bitmaps with content, extended or compressed clusters that are shared.
+    private static async IoTask<FuzzImage> MakeManagedAsync(string name, params (string Name, string Value)[] options)
+    {
+        var disk = new MemoryDisk();
+        MemoryDisk? data = name == "data file" ? new MemoryDisk() : null;
+        await Qcow2Fixture.CreateAsync(disk, Length, data, options);
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, dataFile: data);
+        if (name != "managed version 2")
+        {
+            await node.AddBitmapAsync("one", 512);
+            await node.AddBitmapAsync("two");
+        }
+
+        await Qcow2Fixture.WriteAsync(node, 0, Qcow2Fixture.Pattern(30_000, 1));
+        if (data is null)
+        {
+            byte[] cluster = new byte[16 << 10];
+            Qcow2Fixture.Pattern(900, 3).CopyTo(cluster, 100);
+            await Qcow2Fixture.WriteAsync(node, 48 << 10, cluster, WriteFlags.Compressed);
+            await node.CreateSnapshotAsync("disk", DateTimeOffset.UnixEpoch);
+            using var state = new IoBuffer(3000);
+            state.Vector.Fill(5);
+            await node.WriteVmStateAsync(0, state.Vector);
+            await node.CreateSnapshotAsync("vm", DateTimeOffset.UnixEpoch, 3000);
+        }
+
+        await Qcow2Fixture.WriteAsync(node, 50_000, Qcow2Fixture.Pattern(5000, 2));
+        await node.WriteZeroesAsync(64 << 10, 8 << 10, ZeroFlags.None);
+        await node.CloseAsync();
+        return new FuzzImage(name, disk.Snapshot(), data?.Snapshot());
+    }
 
     private static async IoTask<FuzzImage> MakeAsync(string name, params (string Name, string Value)[] options)
     {
@@ -152,9 +192,47 @@ internal sealed class FuzzImage
             fields.AddRange(Enumerable.Range(0, LuksHeaderLength / 4).Select(i => (luks + (i * 4), 4)).Where(f => f.Item1 - luks != 164 && (f.Item1 - luks) % 48 != 20));
         }
 
+        AddSnapshots(bytes, fields);
+        AddBitmaps(bytes, fields);
         AddTable(bytes.Length - 8192, 8, fields);
         AddTable(bytes.Length - 4096, 4, fields);
         return [.. fields.Where(field => field.Offset >= 0 && field.Offset + field.Width <= bytes.Length)];
+    }
+
+    private static void AddSnapshots(byte[] bytes, List<(int Offset, int Width)> fields)
+    {
+        int at = (int)Read(bytes, 64, 8);
+        for (int i = 0; at > 0 && i < (int)Read(bytes, 60, 4); i++)
+        {
+            fields.AddRange([(at, 8), (at + 8, 4), (at + 12, 2), (at + 14, 2), (at + 32, 4), (at + 36, 4), (at + 40, 8), (at + 48, 8)]);
+            int l1 = (int)Read(bytes, at, 8);
+            AddTable(l1, (int)Read(bytes, at + 8, 4), fields);
+            AddTable((int)(Read(bytes, l1, 8) & OffsetMask), 32, fields);
+            at += (40 + (int)(Read(bytes, at + 12, 2) + Read(bytes, at + 14, 2) + Read(bytes, at + 36, 4)) + 7) & ~7;
+        }
+    }
+
+    private static void AddBitmaps(byte[] bytes, List<(int Offset, int Width)> fields)
+    {
+        int at = Read(bytes, 4, 4) < 3 ? bytes.Length : (int)Read(bytes, 100, 4);
+        while (at + 32 < bytes.Length && Read(bytes, at, 4) is not (ExtensionBitmaps or ExtensionEnd))
+        {
+            at += 8 + (((int)Read(bytes, at + 4, 4) + 7) & ~7);
+        }
+
+        if (at + 32 >= bytes.Length || Read(bytes, at, 4) == ExtensionEnd)
+        {
+            return;
+        }
+
+        fields.AddRange([(at, 4), (at + 4, 4), (at + 8, 4), (at + 12, 4), (at + 16, 8), (at + 24, 8), (88, 8)]);
+        int entry = (int)Read(bytes, at + 24, 8);
+        for (int i = 0; i < (int)Read(bytes, at + 8, 4); i++)
+        {
+            fields.AddRange([(entry, 8), (entry + 8, 4), (entry + 12, 4), (entry + 16, 1), (entry + 17, 1), (entry + 18, 2), (entry + 20, 4)]);
+            AddTable((int)Read(bytes, entry, 8), Math.Min(8, (int)Read(bytes, entry + 8, 4)), fields);
+            entry += (24 + (int)(Read(bytes, entry + 18, 2) + Read(bytes, entry + 20, 4)) + 7) & ~7;
+        }
     }
 
     private static void AddTable(int offset, int entries, List<(int Offset, int Width)> fields)
