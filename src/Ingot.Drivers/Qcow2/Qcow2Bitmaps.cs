@@ -240,12 +240,12 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
     // Flags of entries do not straddle sectors, so the directory can be rewritten in place. Bitmaps that were added or removed meanwhile wait for the next.
     private async IoTask MarkInUseAsync(IReadOnlyCollection<BitmapEntry> changing)
     {
-        if (changing.Count == 0)
+        (long offset, long length) = DirectoryPlace();
+        if (changing.Count == 0 || length == 0)
         {
             return;
         }
 
-        (long offset, long length) = DirectoryPlace();
         byte[] directory = await image.File.ReadBytesAsync(offset, (int)length);
         foreach (BitmapEntry entry in changing)
         {

@@ -81,7 +81,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
 
     private async IoTask CountL1Async(long offset, int entries, bool isActive)
     {
-        if (!Count(offset, entries * 8L))
+        if (entries == 0 || !Count(offset, entries * 8L))
         {
             return;
         }

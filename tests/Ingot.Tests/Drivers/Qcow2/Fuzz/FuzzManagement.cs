@@ -17,6 +17,13 @@ internal static class FuzzManagement
         Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, dataFile: data);
         for (int i = 0; i < Operations; i++)
         {
+            if (random.Next(10) == 0)
+            {
+                string option = new[] { "compat=v2", "compat=v3", "refcount_bits=8", "refcount_bits=64", "lazy_refcounts=on" }[random.Next(5)];
+                await node.AmendAsync(KeyValueText.Parse(option), force: false, progress: null).Status();
+                break;
+            }
+
             await ChangeAsync(node, random).Status();
             FuzzCase.CheckPlaces(node, disk);
         }
@@ -27,7 +34,7 @@ internal static class FuzzManagement
     private static async IoTask ReadAsync(BoundedDisk disk, BoundedDisk? data)
     {
         Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.None, dataFile: data);
-        await node.GetInfoAsync().Status();
+        await ReadInfoAsync(node).Status();
         foreach (BitmapEntry entry in node.Image.Bitmaps.Entries)
         {
             await ReadBitmapAsync(node, entry.Name).Status();
@@ -46,6 +53,8 @@ internal static class FuzzManagement
 
         await node.CloseAsync();
     }
+
+    private static async IoTask ReadInfoAsync(Qcow2Node node) => await node.GetInfoAsync();
 
     private static async IoTask ReadBitmapAsync(Qcow2Node node, string name) => (await node.GetBitmapAsync(name)).CountDirty();
 
@@ -88,8 +97,7 @@ internal static class FuzzManagement
                 await node.WriteVmStateAsync(random.Next(10_000), buffer.Vector);
                 break;
             case 11:
-                string option = new[] { "compat=v2", "compat=v3", "refcount_bits=8", "refcount_bits=64", "lazy_refcounts=on" }[random.Next(5)];
-                await node.AmendAsync(KeyValueText.Parse(option), force: false, progress: null);
+                await node.WriteZeroesAsync(0, Math.Min(node.Length, MaxStored), ZeroFlags.MayUnmap);
                 break;
             case 12:
                 await node.ChangeBackingAsync("name", "raw");
