@@ -7,7 +7,7 @@ public enum ExtentFlags
     /// <summary>Nothing in this node: the backing node, or zeroes without one.</summary>
     None = 0,
 
-    /// <summary>Stored bytes must be read to know the content.</summary>
+    /// <summary>Stored bytes must be read to know the content; with <see cref="Zero"/>, space that the format counts as stored and the file below knows to be empty.</summary>
     Data = 1,
 
     /// <summary>Reads as zeroes.</summary>

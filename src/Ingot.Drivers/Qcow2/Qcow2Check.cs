@@ -12,9 +12,14 @@ namespace Ingot.Drivers.Qcow2;
 /// </summary>
 internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
 {
+    private const int MaxDiffering = 65536;
+
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private readonly Action<string> _report = report ?? (_ => { });
     private readonly HashSet<long> _badBlocks = [];
+    private readonly Dictionary<long, ulong> _differing = []; // what the file counts where it is not what was counted
+    private ReferenceMap? _counted;
+    private bool _hasManyDiffering;
     private bool _mustRebuild;
 
     internal async IoTask<Qcow2CheckResult> RunAsync(Qcow2Repair repair)
@@ -48,6 +53,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
 
         CountRefcountStructure(counter);
+        _counted = counter.References;
         await CompareAsync(counter.References, result, repair);
         if (_mustRebuild && repair == Qcow2Repair.Leaks)
         {
@@ -65,6 +71,9 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             result.Corruptions = result.Leaks = 0;
             result.ImageEndOffset = used;
             _badBlocks.Clear();
+            _differing.Clear();
+            _hasManyDiffering = false;
+            _counted = withoutRefcounts;
             await RecountAsync(result);
             foreach (long cluster in old)
             {
@@ -193,6 +202,8 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
 
     private async IoTask CompareOnceAsync(ReferenceMap references, Qcow2CheckResult result, Qcow2Repair repair, bool withTail)
     {
+        _differing.Clear();
+        _hasManyDiffering = false;
         long end = Math.Max(_geometry.ClustersFor(image.File.Length), references.End);
         for (long cluster = 0; cluster < end; cluster++)
         {
@@ -233,6 +244,14 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         {
             await image.Refcounts.SetAsync(cluster, used);
         }
+        else if (_differing.Count < MaxDiffering)
+        {
+            _differing[cluster] = counted;
+        }
+        else
+        {
+            _hasManyDiffering = true;
+        }
 
         Note(result, isLeak, canRepair);
         if (canRepair && image.Refcounts.Blocks.WantsWriteBack)
@@ -240,6 +259,12 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             await image.Tables.WriteAsync(withCounts: true);
         }
     }
+
+    // What the file counts, after the comparison. Tables name clusters in any order, so that to ask the file would take all of it into memory.
+    private IoTask<ulong> CountAsync(long cluster, Qcow2CheckResult result)
+        => _differing.TryGetValue(cluster, out ulong count) ? new IoTask<ulong>(count)
+            : _hasManyDiffering ? ReadCountAsync(cluster, result)
+            : new IoTask<ulong>(_counted![cluster]);
 
     private IoTask<ulong> ReadCountAsync(long cluster, Qcow2CheckResult result)
         => _badBlocks.Contains(cluster >> _geometry.RefcountBlockBits) ? new IoTask<ulong>(0)
@@ -292,7 +317,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
                 continue;
             }
 
-            ulong count = await ReadCountAsync(_geometry.ClusterOf(offset), result);
+            ulong count = await CountAsync(_geometry.ClusterOf(offset), result);
             if ((count == 1) != ((entry & CopiedFlag) != 0))
             {
                 bool repairs = repair == Qcow2Repair.All;
@@ -320,7 +345,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             }
 
             long cluster = _geometry.ClusterOf((long)(entry & OffsetMask));
-            ulong count = await ReadCountAsync(cluster, result);
+            ulong count = await CountAsync(cluster, result);
             if ((count == 1) == ((entry & CopiedFlag) != 0))
             {
                 continue;

@@ -31,7 +31,7 @@ internal sealed class Qcow2Image
         Preallocation = new PreallocationProbe(this);
         Content = new ClusterContent(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
-        (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, file.Length, flags);
+        (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
         Refcounts = new RefcountTable(Geometry, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable) { Corrupt = CorruptAsync };
         Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };

@@ -7,7 +7,6 @@ internal sealed record Qcow2Options
 {
     private const long MaxDefaultL2Cache = 32 << 20;
     private const long SequentialL2Cache = 256 << 10;
-    private const long MaxCheckRefcountCache = 16 << 20;
     private const int MinRefcountCacheClusters = 4;
 
     private static readonly (string Name, MetadataSections Section)[] SectionSwitches =
@@ -154,19 +153,12 @@ internal sealed record Qcow2Options
     }
 
     /// <summary>Bytes for L2 tables and for refcount blocks. Memory is taken as it is needed.</summary>
-    internal (long L2, long Refcount) CacheSizes(Qcow2Geometry geometry, Qcow2Header header, long fileLength, OpenFlags flags)
+    internal (long L2, long Refcount) CacheSizes(Qcow2Geometry geometry, Qcow2Header header, OpenFlags flags)
     {
         bool isSequential = (flags & (OpenFlags.Sequential | OpenFlags.Check)) != 0 && L2CacheSize is null && CacheSize is null;
         long all = geometry.ClustersFor(header.Size) << geometry.L2EntryBits;
         all = isSequential ? Math.Min(all, SequentialL2Cache) : all;
         long leastRefcount = MinRefcountCacheClusters * (long)geometry.ClusterLength;
-        if ((flags & OpenFlags.Check) != 0)
-        {
-            // A check asks for the count of every cluster, in the order of the guest.
-            long counts = geometry.ClustersFor(fileLength) << header.RefcountOrder >> 3;
-            leastRefcount = Math.Max(leastRefcount, Math.Min(counts + geometry.ClusterLength, MaxCheckRefcountCache));
-        }
-
         if (CacheSize is not { } sum)
         {
             return (Math.Min(L2CacheSize ?? MaxDefaultL2Cache, all), RefcountCacheSize ?? leastRefcount);
