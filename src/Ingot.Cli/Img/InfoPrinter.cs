@@ -60,7 +60,7 @@ internal static class InfoPrinter
             string date = DateTimeOffset.FromUnixTimeSeconds(s.DateSeconds).LocalDateTime.ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
             long seconds = s.VmClockNanoseconds / 1_000_000_000;
             string clock = $"{seconds / 3600:d4}:{seconds / 60 % 60:d2}:{seconds % 60:d2}.{s.VmClockNanoseconds / 1_000_000 % 1000:d3}";
-            o.WriteLine($"{indent}{s.Id,-7} {s.Name,-16} {SizeText.ToHuman(s.VmStateSize),8} {date,19} {clock,15} {s.InstructionCount,10}");
+            o.WriteLine($"{indent}{s.Id,-7} {s.Name,-16} {SizeText.ToHuman(s.VmStateSize),8} {date,19} {clock,15} {s.InstructionCount?.ToString(CultureInfo.InvariantCulture) ?? "--",10}");
         }
     }
 

@@ -11,7 +11,12 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
 {
     private const byte Mark = 0xa5;
     private const int MaxRead = 128 << 10;
-    private const long MaxAllocation = 192L << 20;
+
+    // All that is ever allocated: L1 tables of 32 MiB are read by six opens and by operations, and a bitmap may have 512 MiB.
+    private const long MaxAllocation = 1L << 30;
+
+    // Of what is opened as untrusted; the table and its bytes.
+    private const long MaxUntrustedAllocation = 160L << 20;
 
     private readonly Random _random = new(seed);
 
@@ -29,6 +34,15 @@ internal sealed class FuzzCase(FuzzImage[] images, int seed)
         try
         {
             await TryAsync(ReadAsync(new BoundedDisk([.. bytes]), DataFileOf(image)));
+            step = "read untrusted";
+            long beforeUntrusted = GC.GetAllocatedBytesForCurrentThread();
+            await FuzzManagement.ReadAsync(new BoundedDisk([.. bytes]), DataFileOf(image), OpenFlags.Untrusted).Status();
+            long untrusted = GC.GetAllocatedBytesForCurrentThread() - beforeUntrusted;
+            if (untrusted > MaxUntrustedAllocation)
+            {
+                return $"seed {seed} ({image.Name}): {untrusted} bytes allocated for an untrusted image";
+            }
+
             step = "repair";
             await TryAsync(RepairAsync(new BoundedDisk([.. bytes]), DataFileOf(image)));
             step = "write";

@@ -31,9 +31,10 @@ internal static class FuzzManagement
         await node.CloseAsync();
     }
 
-    private static async IoTask ReadAsync(BoundedDisk disk, BoundedDisk? data)
+    /// <summary>Reads all that there is beside the disk.</summary>
+    internal static async IoTask ReadAsync(BoundedDisk disk, BoundedDisk? data, OpenFlags flags = OpenFlags.None)
     {
-        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: OpenFlags.None, dataFile: data);
+        Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, flags: flags, dataFile: data);
         await ReadInfoAsync(node).Status();
         foreach (BitmapEntry entry in node.Image.Bitmaps.Entries)
         {
