@@ -95,7 +95,14 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
 
     /// <summary>A graph for the images of a command. One that turns out to be wrong ends it.</summary>
     /// <returns>The graph.</returns>
-    public BlockGraph NewGraph() => new() { Warn = message => Error.WriteLine(message), Report = Report, Secrets = Secrets, Throttles = Throttles, Diverged = GiveUp };
+    public BlockGraph NewGraph() => new() { Warn = WriteWarning, Tell = Out.WriteLine, Report = Report, Secrets = Secrets, Throttles = Throttles, Diverged = GiveUp };
+
+    // After what was printed before.
+    private void WriteWarning(string message)
+    {
+        Out.Flush();
+        Error.WriteLine(message);
+    }
 
     // What is known of an image that reads as something else than its copy is not worth to be continued.
     private void GiveUp(string message)

@@ -12,7 +12,7 @@ internal static class Program
 
     private static int Main(string[] words)
     {
-        string calledAs = Path.GetFileName(Environment.GetCommandLineArgs()[0]);
+        string calledAs = Path.GetFileNameWithoutExtension(Environment.GetCommandLineArgs()[0]);
         CommandContext context = CommandContext.ForProcess(calledAs.StartsWith("qemu-", StringComparison.Ordinal) ? calledAs : "ingot");
         return Dispatch(context, words);
     }

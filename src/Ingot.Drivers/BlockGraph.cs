@@ -24,6 +24,9 @@ public sealed class BlockGraph
     /// <summary>Errors beside one that is thrown: of closing an image, several things may fail.</summary>
     public Action<string>? Report { get; set; }
 
+    /// <summary>What nodes for tests have to say of what they do.</summary>
+    public Action<string>? Tell { get; set; }
+
     /// <summary>Passwords and keys that options name.</summary>
     public SecretTable Secrets { get; init; } = new();
 
@@ -33,8 +36,8 @@ public sealed class BlockGraph
     /// <summary>What to do when a node that checks others finds that they differ (blkverify): told what differs. Null fails the request.</summary>
     public Action<string>? Diverged { get; set; }
 
-    /// <summary>The full path of an image that is opened for writing when another one names it as its backing file; for commit.</summary>
-    public string? WritableBacking { get; set; }
+    /// <summary>Which backing file of the chain is opened for writing as well, counted from 1 at the top; 0 for none. For commit.</summary>
+    public int WritableBacking { get; set; }
 
     /// <summary>The format that an image's first bytes claim; raw when no other format knows them.</summary>
     /// <param name="head">At least <see cref="ProbeLength"/> bytes.</param>
@@ -61,87 +64,87 @@ public sealed class BlockGraph
     /// <param name="format">The format, or null to probe.</param>
     /// <param name="flags">How to open.</param>
     /// <returns>The topmost node; owned by the caller.</returns>
-    public IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags) => OpenFileAsync(fileName, format, flags, []);
+    public IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags)
+    {
+        var options = new OptionSet();
+        if (format is not null)
+        {
+            options.Set("driver", format);
+        }
+
+        return OpenNamedAsync(fileName, options, flags);
+    }
+
+    /// <summary>Opens an image by file name with options beside it, which go before those of a json: name.</summary>
+    /// <param name="fileName">A path, "file:PATH", or a json: name.</param>
+    /// <param name="options">Without "driver" the format is probed.</param>
+    /// <param name="flags">How to open.</param>
+    /// <returns>The topmost node; owned by the caller.</returns>
+    public IoTask<BlockNode> OpenNamedAsync(string fileName, OptionSet options, OpenFlags flags) => OpenFileAsync(fileName, options, flags, []);
 
     /// <summary>Opens the image that another one names as its backing file; a chain that comes back to itself is refused.</summary>
     /// <param name="image">What the naming image was asked for.</param>
     /// <param name="imageName">The naming image's file name.</param>
     /// <param name="fileName">The backing file's name.</param>
-    /// <param name="format">Its format, or null to probe.</param>
+    /// <param name="options">Its options; without "driver" its format is probed.</param>
     /// <param name="flags">How to open it.</param>
     /// <returns>The topmost node; owned by the caller.</returns>
-    public IoTask<BlockNode> OpenBackingFileAsync(OpenRequest image, string imageName, string fileName, string? format, OpenFlags flags)
+    public IoTask<BlockNode> OpenBackingFileAsync(OpenRequest image, string imageName, string fileName, OptionSet options, OpenFlags flags)
     {
         List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
         string path = Path.GetFullPath(StripFilePrefix(fileName));
-        flags = IsWritableBacking(path) ? flags | OpenFlags.ReadWrite : flags;
+        flags = overlays.Count == WritableBacking ? flags | OpenFlags.ReadWrite : flags;
         return overlays.Contains(path)
             ? throw new ImageFormatException($"Backing file '{fileName}' creates an infinite loop.")
-            : OpenFileAsync(fileName, format, flags, overlays);
+            : OpenFileAsync(fileName, options, flags, overlays);
     }
 
-    /// <summary>Whether a backing file is the one that is opened for writing.</summary>
-    /// <param name="fileName">Its name; null for none.</param>
-    /// <returns>True when it is.</returns>
-    internal bool IsWritableBacking(string? fileName)
-        => WritableBacking is not null && fileName is not null && Path.GetFullPath(StripFilePrefix(fileName)) == WritableBacking;
-
-    private async IoTask<BlockNode> OpenFileAsync(string fileName, string? format, OpenFlags flags, IReadOnlyList<string> overlays)
+    /// <summary>Opens or finds the backing node that an image's options give.</summary>
+    /// <param name="image">What the image was asked for.</param>
+    /// <param name="imageName">Its file name.</param>
+    /// <param name="reference">A node name, or an <see cref="OptionSet"/>.</param>
+    /// <param name="flags">How to open it.</param>
+    /// <returns>The child, or null without a reference.</returns>
+    public async IoTask<ChildNode?> OpenBackingChildAsync(OpenRequest image, string imageName, object? reference, OpenFlags flags)
     {
-        if ((flags & OpenFlags.Untrusted) != 0)
+        if (reference is not OptionSet options)
         {
-            return await OpenUntrustedAsync(fileName, format, flags);
+            return await OpenChildAsync(reference, "backing", flags);
         }
 
-        if (fileName.StartsWith("json:", StringComparison.Ordinal))
+        List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
+        flags = overlays.Count == WritableBacking ? flags | OpenFlags.ReadWrite : flags;
+        NameDriver(options);
+        return new ChildNode(await OpenAsync(options, flags & ~OpenFlags.NoBacking, overlays), IsOwned: true);
+    }
+
+    private IoTask<BlockNode> OpenFileAsync(string fileName, OptionSet options, OpenFlags flags, IReadOnlyList<string> overlays)
+    {
+        options = options.Clone();
+        if ((flags & OpenFlags.Untrusted) != 0)
         {
-            OptionSet options = JsonText.Parse(fileName[5..], "Could not parse the JSON options");
-            if (options.IsEmpty)
+            // The name may be a stranger's as well: it is a path, whatever it looks like.
+            options.Set("file.driver", "file");
+            options.Set("file.filename", Path.GetFullPath(fileName));
+        }
+        else if (fileName.StartsWith("json:", StringComparison.Ordinal))
+        {
+            OptionSet own = JsonText.Parse(fileName[5..], "Could not parse the JSON options");
+            if (own.IsEmpty)
             {
                 throw new OptionException("Must specify either driver or file");
             }
 
-            if (format is not null)
-            {
-                options.Set("driver", format);
-            }
-
-            return await OpenAsync(options, flags, overlays);
+            own.Merge(options);
+            options = own;
         }
-
-        if (format is not null && FindDriver(format) is { IsProtocol: true } protocol)
+        else
         {
-            var own = new OptionSet();
-            own.Set("filename", fileName);
-            return await OpenNodeAsync(protocol, own, flags, null, overlays);
+            bool isProtocol = options.Peek("driver") is { } driver && FindDriver(driver).IsProtocol;
+            options.Set(isProtocol ? "filename" : "file.filename", fileName);
         }
 
-        var file = new OptionSet();
-        file.Set("filename", fileName);
-        var image = new OptionSet();
-        image.Set("file", file);
-        if (format is not null)
-        {
-            image.Set("driver", format);
-        }
-
-        return await OpenAsync(image, flags, overlays);
-    }
-
-    // The name may be a stranger's as well: it is a path, whatever it looks like.
-    private IoTask<BlockNode> OpenUntrustedAsync(string fileName, string? format, OpenFlags flags)
-    {
-        var file = new OptionSet();
-        file.Set("driver", "file");
-        file.Set("filename", Path.GetFullPath(fileName));
-        var image = new OptionSet();
-        image.Set("file", file);
-        if (format is not null)
-        {
-            image.Set("driver", format);
-        }
-
-        return OpenAsync(image, flags, []);
+        return OpenAsync(options, flags, overlays);
     }
 
     /// <summary>Opens a node from options (--blockdev, --image-opts). A node with a name of its own is registered.</summary>

@@ -52,15 +52,24 @@ internal static class CommitCommand
     }
 
     // A look before the base is opened for writing: which of the chain's files is it?
-    private static async IoTask<string> FindBaseAsync(BlockGraph graph, Arguments arguments, OpenFlags flags)
+    private static async IoTask<int> FindBaseAsync(BlockGraph graph, Arguments arguments, OpenFlags flags)
     {
         BlockNode top = await ImageOpener.OpenAsync(graph, arguments, arguments.Operands[0], flags | OpenFlags.ReadWrite);
         try
         {
-            BlockNode found = arguments.Last("base") is { } name
-                ? ImageNames.FindInChain(top, name) ?? throw new OptionException($"Did not find '{name}' in the backing chain of '{arguments.Operands[0]}'")
-                : top.Backing ?? throw new OptionException("Image does not have a backing file");
-            return ImageNames.FullPath(found.BaseFileName);
+            if (arguments.Last("base") is not { } name)
+            {
+                return top.Backing is not null ? 1 : throw new OptionException("Image does not have a backing file");
+            }
+
+            BlockNode found = ImageNames.FindInChain(top, name) ?? throw new OptionException($"Did not find '{name}' in the backing chain of '{arguments.Operands[0]}'");
+            int depth = 0;
+            for (BlockNode node = top; node != found; node = node.Backing!)
+            {
+                depth++;
+            }
+
+            return depth;
         }
         finally
         {
@@ -68,12 +77,12 @@ internal static class CommitCommand
         }
     }
 
-    private static async IoTask CommitAsync(CommandContext context, Arguments arguments, BlockNode top, string path, long rate)
+    private static async IoTask CommitAsync(CommandContext context, Arguments arguments, BlockNode top, int depth, long rate)
     {
-        BlockNode? below = top.Backing;
-        while (below is not null && ImageNames.FullPath(below.BaseFileName) != path)
+        BlockNode? below = top;
+        for (int i = 0; i < depth; i++)
         {
-            below = below.Backing;
+            below = below?.Backing;
         }
 
         var job = new CommitJob(top, below ?? throw new OptionException($"The backing chain of '{arguments.Operands[0]}' has changed"), rate);
@@ -81,7 +90,7 @@ internal static class CommitCommand
         job.Progress = progress.Report;
         try
         {
-            await job.RunAsync();
+            await CopyAsync(job);
             if (!arguments.Has("drop") && !arguments.Has("base"))
             {
                 await EmptyAsync(job, arguments.Operands[0]);
@@ -94,6 +103,18 @@ internal static class CommitCommand
         }
 
         progress.End(job.Length);
+    }
+
+    private static async IoTask CopyAsync(CommitJob job)
+    {
+        try
+        {
+            await job.RunAsync();
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(e.Errno, $"Block job failed: {ErrnoException.Text(e.Errno)}", e);
+        }
     }
 
     private static async IoTask EmptyAsync(CommitJob job, string name)

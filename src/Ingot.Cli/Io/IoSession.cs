@@ -124,6 +124,7 @@ internal sealed class IoSession(CommandContext context)
     {
         _inFlight.Enter();
         await request();
+        Context.Out.Flush();
         _inFlight.Exit();
     }
 
@@ -216,24 +217,12 @@ internal sealed record IoImage(string? Name, OptionSet Options, string? Format, 
             }
 
             OptionSet options = Options.Clone();
-            if (Name?.StartsWith("json:", StringComparison.Ordinal) == true)
-            {
-                // What is given beside a name goes before what the name says.
-                options = JsonText.Parse(Name[5..], $"File name '{Name}'");
-                options.Merge(Options);
-            }
-            else if (Name is not null)
-            {
-                bool isProtocol = options.Peek("driver") is { } driver && DriverTable.Find(driver) is { IsProtocol: true };
-                options.Set(isProtocol ? "filename" : "file.filename", Name);
-            }
-
             if (Format is not null)
             {
                 options.Set("driver", Format);
             }
 
-            return await graph.OpenAsync(options, flags);
+            return Name is null ? await graph.OpenAsync(options, flags) : await graph.OpenNamedAsync(Name, options, flags);
         }
         catch (ErrnoException e)
         {

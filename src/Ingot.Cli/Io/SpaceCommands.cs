@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Ingot.Block;
+using Ingot.Drivers;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -55,6 +56,17 @@ internal static class SpaceCommands
         NodeFacts facts = await NodeFacts.CollectAsync(session.Node);
         TextWriter o = session.Context.Out;
         o.WriteLine($"format name: {facts.Driver}");
+        if (DriverTable.Find(facts.Driver) is { IsProtocol: true })
+        {
+            // A protocol is a format as well.
+            o.WriteLine($"format name: {facts.Driver}");
+        }
+
+        if (facts.ActualSize is null)
+        {
+            return false;
+        }
+
         o.WriteLine($"cluster size: {IoReport.Size(facts.Info.ClusterSize ?? 0)}");
         o.WriteLine($"vm state offset: {IoReport.Size(facts.Info.VmStateOffset ?? 0)}");
         InfoPrinter.PrintSpecific(o, facts.Specific, "");

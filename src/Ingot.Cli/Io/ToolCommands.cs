@@ -69,7 +69,7 @@ internal static class ToolCommands
         IoImage old = session.Image;
         try
         {
-            IoImage image = Changed(old, DriverTable.Find(session.Node.DriverName), words);
+            IoImage image = Changed(old, session.Node, words);
             await session.CloseAsync();
             await session.OpenAsync(image);
             return true;
@@ -86,7 +86,7 @@ internal static class ToolCommands
     }
 
     // What is not named stays as it is.
-    private static IoImage Changed(IoImage image, BlockDriver? driver, IoWords words)
+    private static IoImage Changed(IoImage image, BlockNode node, IoWords words)
     {
         const OpenFlags cache = OpenFlags.Direct | OpenFlags.NoFlush | OpenFlags.WriteThrough;
         OptionSet options = image.Options.Clone();
@@ -103,14 +103,14 @@ internal static class ToolCommands
                 throw new OptionException("Cannot set both -c and the cache options");
             }
 
-            RefuseFixed(more);
-            if (driver is null)
+            RefuseFixed(more, node);
+            if (DriverTable.Find(node.DriverName) is { } driver)
             {
-                options.Merge(more);
+                driver.ChangeOptions(options, more);
             }
             else
             {
-                driver.ChangeOptions(options, more);
+                options.Merge(more);
             }
         }
 
@@ -119,14 +119,27 @@ internal static class ToolCommands
         return image with { Options = options, Flags = flags };
     }
 
-    // Another driver or file would be another image.
-    private static void RefuseFixed(OptionSet options)
+    // Another driver, file or name would make it another node. What repeats them changes nothing and is taken out.
+    private static void RefuseFixed(OptionSet options, BlockNode node)
     {
-        foreach (string name in (string[])["driver", "filename"])
+        foreach ((string name, string current) in ((string, string)[])[("driver", node.DriverName), ("filename", node.FileName), ("node-name", node.Name)])
         {
-            if (options.Has(name) || (options.Peek("file") is null && options.Clone().TakeSet("file").Has(name)))
+            if (options.TakeString(name) is { } value && value != current)
             {
                 throw new OptionException($"Cannot change the option '{name}'");
+            }
+        }
+
+        foreach ((string role, BlockNode child) in node.Children)
+        {
+            if (options.Has(role) && options.Peek(role) is null)
+            {
+                OptionSet below = options.TakeSet(role);
+                RefuseFixed(below, child);
+                if (!below.IsEmpty)
+                {
+                    options.Set(role, below);
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ public sealed class BlkDebugDriver : BlockDriver
         var zeroes = ExtentLimits.Take(options, "write-zero", align);
         var discards = ExtentLimits.Take(options, "discard", align);
         ChildNode image = await request.OpenChildAsync("image", request.Flags) ?? throw new OptionException("A block device must be specified for \"image\"");
-        return new BlkDebugNode(request.NodeName, image, rules, (int)align, (int)maxTransfer) { Zeroes = zeroes, Discards = discards, Tell = request.Graph.Warn };
+        return new BlkDebugNode(request.NodeName, image, rules, (int)align, (int)maxTransfer) { Zeroes = zeroes, Discards = discards, Tell = request.Graph.Tell };
     }
 
     // The image's own options may stand beside the name.

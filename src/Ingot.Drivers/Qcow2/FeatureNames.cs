@@ -37,12 +37,12 @@ internal static class FeatureNames
     internal static string Describe(Qcow2Header header, ulong bits)
     {
         var names = new List<string>();
-        byte[] table = header.Extensions.FirstOrDefault(e => e.Type == Qcow2Constants.ExtensionFeatureNames)?.Data ?? [];
-        for (int i = 0; i + EntryLength <= table.Length; i += EntryLength)
+        byte[] table = header.Extensions.LastOrDefault(e => e.Type == Qcow2Constants.ExtensionFeatureNames)?.Data ?? [];
+        for (int i = 0; i + 2 < table.Length; i += EntryLength)
         {
             if (table[i] == 0 && table[i + 1] < 64 && (bits & (1UL << table[i + 1])) != 0)
             {
-                names.Add(Encoding.UTF8.GetString(table, i + 2, EntryLength - 2).TrimEnd('\0'));
+                names.Add(Encoding.UTF8.GetString(table, i + 2, Math.Min(EntryLength, table.Length - i) - 2).Split('\0')[0]);
                 bits &= ~(1UL << table[i + 1]);
             }
         }

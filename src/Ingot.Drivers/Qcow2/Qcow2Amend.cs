@@ -9,7 +9,7 @@ using static Ingot.Drivers.Qcow2.Qcow2Constants;
 namespace Ingot.Drivers.Qcow2;
 
 /// <summary>
-/// Changes the format options of an image. What needs clusters is done first, under the old header; then counts of another width are written behind
+/// Changes the format options of an image. A higher version comes first, because it allows more. What needs clusters is done next; then counts of another width are written behind
 /// everything that is in use, and one new header makes all of it true at once.
 /// </summary>
 internal sealed class Qcow2Amend(Qcow2Node node)
@@ -41,7 +41,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
             "1.1" or "v3" => 3,
             string other => throw new OptionException($"Unknown compatibility level {other}"),
         };
-        RefuseBacking(options);
+        RefuseBacking(options, old);
         int order = TakeRefcountOrder(options, old, version);
         bool? lazy = TakeLazyRefcounts(options, version);
         (string? dataFile, bool? isRaw) = TakeDataFile(options, old);
@@ -59,6 +59,18 @@ internal sealed class Qcow2Amend(Qcow2Node node)
 
         bool isNarrower = order < old.RefcountOrder;
         ReferenceMap? references = order == old.RefcountOrder ? null : await ReadCountsAsync(isNarrower ? order : null);
+        if (version > old.Version)
+        {
+            await _image.BeginChangeAsync();
+            if (_image.Snapshots.Snapshots.Any(s => !s.IsComplete))
+            {
+                await new Qcow2Snapshots(_image).RewriteTableAsync();
+            }
+
+            await SettleAsync();
+            await _image.Header.ReplaceAsync(Convert(_image.Header.Current, version, lazy));
+        }
+
         if (size != old.Size)
         {
             await node.ResizeAsync(size);
@@ -71,19 +83,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
             part = Share(progress, 1, references is not null);
         }
 
-        await _image.BeginChangeAsync();
-        if (version > old.Version && _image.Snapshots.Snapshots.Any(s => !s.IsComplete))
-        {
-            await new Qcow2Snapshots(_image).RewriteTableAsync();
-        }
-
-        await _image.FlushAsync();
-        await _image.Tables.WriteAllAsync();
-
-        // Not when the image is closed: that would need counts of the old width.
-        await _image.Bitmaps.StoreAsync();
-        await _image.Tables.WriteAllAsync();
-        await _image.File.FlushAsync();
+        await SettleAsync();
         Qcow2Header now = _image.Header.Current;
         Qcow2Header changed = Convert(NameDataFile(now, dataFile, isRaw), version, lazy);
         if (references is not null)
@@ -97,10 +97,25 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         await _image.Header.ReplaceAsync(changed);
     }
 
-    // As QEMU: the content would change with the name, which is what rebase is for.
-    private static void RefuseBacking(OptionSet options)
+    // Nothing waits for being written any more.
+    private async IoTask SettleAsync()
     {
-        if (options.TakeString("backing_file") is not null | options.TakeString("backing_fmt") is not null)
+        await _image.BeginChangeAsync();
+        await _image.FlushAsync();
+        await _image.Tables.WriteAllAsync();
+
+        // Not when the image is closed: that would need counts of the old width.
+        await _image.Bitmaps.StoreAsync();
+        await _image.Tables.WriteAllAsync();
+        await _image.File.FlushAsync();
+    }
+
+    // As QEMU: the content would change with the name, which is what rebase is for.
+    private static void RefuseBacking(OptionSet options, Qcow2Header header)
+    {
+        string? file = options.TakeString("backing_file");
+        string? format = options.TakeString("backing_fmt");
+        if ((file is not null || format is not null) && (file != header.BackingFile || format != header.BackingFormat))
         {
             throw new OptionException("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.");
         }

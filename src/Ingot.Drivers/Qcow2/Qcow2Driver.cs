@@ -68,6 +68,11 @@ public sealed class Qcow2Driver : BlockDriver
             image.Backing = await OpenBackingAsync(request, image, backing, hasBackingOption);
         }
 
+        if (request.IsReadWrite)
+        {
+            await image.ClearUnknownFeaturesAsync();
+        }
+
         var node = new Qcow2Node(request.NodeName, image, request.Flags);
         bool repairs = request.IsReadWrite && (request.Flags & OpenFlags.Check) == 0 && image.Header.Current.IsDirty;
         if (repairs)
@@ -96,23 +101,34 @@ public sealed class Qcow2Driver : BlockDriver
     private static async IoTask<ChildNode?> OpenBackingAsync(OpenRequest request, Qcow2Image image, object? backing, bool hasBackingOption)
     {
         OpenFlags flags = request.Flags & ~(OpenFlags.ReadWrite | OpenFlags.Check | OpenFlags.WriteThrough);
-        if (backing is string { Length: > 0 } or OptionSet { IsEmpty: false })
+        OptionSet options = backing as OptionSet ?? new OptionSet();
+        if (backing is string { Length: > 0 } || options.Has("file") || options.Has("filename"))
         {
-            bool isWritable = backing is OptionSet options && request.Graph.IsWritableBacking(options.Peek("file.filename") ?? options.Peek("filename"));
-            return await request.Graph.OpenChildAsync(backing, "backing", isWritable ? flags | OpenFlags.ReadWrite : flags);
+            return await request.Graph.OpenBackingChildAsync(request, image.File.BaseFileName, backing, flags);
         }
 
+        // Options without a file, as in "backing.driver=raw", are for the file that the image names.
         Qcow2Header header = image.Header.Current;
-        if (hasBackingOption || header.BackingFile is null)
+        if (header.BackingFile is null)
+        {
+            return options.IsEmpty ? null : await request.Graph.OpenBackingChildAsync(request, image.File.BaseFileName, options, flags);
+        }
+
+        if (hasBackingOption && options.IsEmpty)
         {
             return null;
         }
 
         UntrustedImage.RefuseName(request.Flags, image.File.FileName, "backing file", header.BackingFile);
         string name = BackingName.Resolve(header.BackingFile, image.File.BaseFileName);
+        if (header.BackingFormat is not null && !options.Has("driver"))
+        {
+            options.Set("driver", header.BackingFormat);
+        }
+
         try
         {
-            return new ChildNode(await request.Graph.OpenBackingFileAsync(request, image.File.BaseFileName, name, header.BackingFormat, flags), IsOwned: true);
+            return new ChildNode(await request.Graph.OpenBackingFileAsync(request, image.File.BaseFileName, name, options, flags), IsOwned: true);
         }
         catch (ErrnoException e)
         {

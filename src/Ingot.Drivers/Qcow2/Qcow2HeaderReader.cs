@@ -145,8 +145,8 @@ internal static class Qcow2HeaderReader
             end = (int)nameOffset;
         }
 
-        List<HeaderExtension> extensions = ReadExtensions(cluster[..end], header.HeaderLength, fileName);
-        byte[]? format = extensions.FirstOrDefault(e => e.Type == ExtensionBackingFormat)?.Data;
+        List<HeaderExtension> extensions = ReadExtensions(cluster, header.HeaderLength, end, fileName);
+        byte[]? format = extensions.LastOrDefault(e => e.Type == ExtensionBackingFormat)?.Data;
         CheckEncryption(header.Encryption, extensions.FirstOrDefault(e => e.Type == ExtensionEncryption)?.Data, clusterLength, fileName);
         return header with
         {
@@ -181,10 +181,10 @@ internal static class Qcow2HeaderReader
         }
     }
 
-    private static List<HeaderExtension> ReadExtensions(ReadOnlySpan<byte> head, int offset, string fileName)
+    private static List<HeaderExtension> ReadExtensions(ReadOnlySpan<byte> head, int offset, int end, string fileName)
     {
         var extensions = new List<HeaderExtension>();
-        while (offset <= head.Length - 8)
+        while (offset < end && offset <= head.Length - 8)
         {
             uint type = BinaryPrimitives.ReadUInt32BigEndian(head[offset..]);
             uint length = BinaryPrimitives.ReadUInt32BigEndian(head[(offset + 4)..]);
@@ -194,7 +194,7 @@ internal static class Qcow2HeaderReader
             }
 
             offset += 8;
-            if (length > (uint)(head.Length - offset))
+            if (length > Math.Max(0, end - offset))
             {
                 throw new ImageFormatException($"Image '{fileName}': Header extension too large: extension 0x{type:x8} at offset {offset - 8} has {length} bytes");
             }

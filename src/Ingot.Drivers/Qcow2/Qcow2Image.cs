@@ -169,6 +169,10 @@ internal sealed class Qcow2Image
     /// <summary>Whether a part of the file may be written: no metadata that is guarded lies there.</summary>
     internal bool IsDataRange(long hostOffset, long length) => Geometry.HasDataFile || _guard.IsFree(hostOffset, length);
 
+    /// <summary>Clears autoclear bits that are not known here: what they vouch for is not kept up to date by writes to come.</summary>
+    internal IoTask ClearUnknownFeaturesAsync()
+        => Header.ChangeFeaturesAsync(Header.Current.Incompatible, Header.Current.Compatible, Header.Current.Autoclear & (AutoclearRawDataFile | AutoclearBitmaps));
+
     /// <summary>Must come before every change: prepares the image at the first one, and keeps changed tables from piling up.</summary>
     internal IoTask BeginChangeAsync() => IsModified && !Tables.IsUrgent && !_guard.IsStale ? IoTask.Completed : BeginChangeSlowAsync();
 
@@ -459,7 +463,7 @@ internal sealed class Qcow2Image
             return;
         }
 
-        // Of what autoclear bits vouch for, bitmaps are kept up to date and raw data files stay true. Without barriers counts are only safe under the dirty bit.
+        // Bitmaps are kept up to date if there are any. Without barriers counts are only safe under the dirty bit.
         IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsMarkedDirty ? IncompatibleFeatures.Dirty : 0);
         await Bitmaps.BeginAsync();
         await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, Header.Current.Autoclear & (AutoclearRawDataFile | (Header.Current.HasBitmaps ? AutoclearBitmaps : 0)));
@@ -510,6 +514,12 @@ internal sealed class Qcow2Image
         if (oldOffset == 0)
         {
             Map.AddClean(offset, guestOffset);
+        }
+
+        if (Tables.IsLazy)
+        {
+            // Tables are few, and a repair has less to do when they are counted.
+            await Tables.WriteAsync(withCounts: true);
         }
 
         Tables.NeedBarrier();

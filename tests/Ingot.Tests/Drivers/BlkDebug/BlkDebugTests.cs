@@ -65,7 +65,7 @@ public sealed class BlkDebugTests : IDisposable
     {
         CliResult result = RunRaw(
             $"driver=blkdebug,image.filename={_image}", "break write_aio A", "aio_write -q -P 3 0 512", "wait_break A", "read -q -P 0 0 512", "resume A", "aio_flush", "read -q -P 3 0 512", "resume A", "break nothing B");
-        Assert.Equal("Could not resume request: No such file or directory\nCould not set breakpoint: Invalid argument\n", result.Out);
+        Assert.Equal("blkdebug: Suspended request 'A'\nblkdebug: Resuming request 'A'\nCould not resume request: No such file or directory\nCould not set breakpoint: Invalid argument\n", result.Out);
     }
 
     [Fact]
