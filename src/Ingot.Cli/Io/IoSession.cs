@@ -19,6 +19,9 @@ internal sealed class IoSession(CommandContext context)
     /// <summary>--misalign: buffers start at an address that O_DIRECT does not take.</summary>
     public bool Misaligns { get; init; }
 
+    /// <summary>--image-opts: also the operand of `open` is a specification.</summary>
+    public bool NamesAreOptions { get; init; }
+
     public bool HasQuit { get; set; }
 
     public bool IsOpen => _nodes.Count > 0;

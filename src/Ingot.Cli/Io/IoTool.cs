@@ -69,7 +69,7 @@ internal static class IoTool
             throw new UsageException($"Invalid aio option: {aio}") { HasHint = false };
         }
 
-        var session = new IoSession(context) { Misaligns = arguments.Has("misalign") };
+        var session = new IoSession(context) { Misaligns = arguments.Has("misalign"), NamesAreOptions = arguments.Has("image-opts") };
         try
         {
             if (arguments.Operands.Count == 1)

@@ -35,7 +35,13 @@ internal static class ToolCommands
 
         try
         {
-            var options = new OptionSet();
+            string? name = words.Operands.FirstOrDefault();
+            OptionSet options = name is not null && session.NamesAreOptions ? ImageOpener.ParseOptions(name) : new OptionSet();
+            if (session.NamesAreOptions && words.Has('o'))
+            {
+                return session.Report("--image-opts and 'open -o' are mutually exclusive");
+            }
+
             foreach (string text in words.All('o'))
             {
                 options.Merge(KeyValueText.Parse(text));
@@ -43,7 +49,7 @@ internal static class ToolCommands
 
             OpenFlags flags = IoTool.Flags(words.Has('n') ? "none" : words.Last('t'), words.Last('d'), words.Has('r'))
                 | (words.Has('U') ? OpenFlags.ForceShare : OpenFlags.None);
-            await session.OpenAsync(new IoImage(words.Operands.FirstOrDefault(), options, null, flags) { IsSnapshot = words.Has('s'), CopiesOnRead = words.Has('C') });
+            await session.OpenAsync(new IoImage(session.NamesAreOptions ? null : name, options, null, flags) { IsSnapshot = words.Has('s'), CopiesOnRead = words.Has('C') });
             return true;
         }
         catch (Exception e) when (e is ErrnoException or UsageException)

@@ -44,7 +44,7 @@ internal static class LuksAmend
         };
     }
 
-    private static byte[] Password(SecretTable secrets, string id) => secrets.Get(id).ToArray();
+    private static byte[] Password(SecretTable secrets, string id) => secrets.GetPassword(id);
 
     private static int? TakeSlot(OptionSet options)
         => options.TakeNumber("keyslot") is not { } slot ? null

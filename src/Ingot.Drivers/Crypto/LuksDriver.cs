@@ -63,7 +63,6 @@ public sealed class LuksDriver : BlockDriver
     {
         bool isDetached = request.Options.TakeBool("detached-header") ?? false;
         LuksCreateOptions options = LuksCreateOptions.Take(request.Options, "");
-        byte[] password = request.Graph.Secrets.Get(options.KeySecret).ToArray();
         long headerLength = LuksHeader.LengthFor(options.KeyLength);
         if (request.Size > long.MaxValue - headerLength - Sector)
         {
@@ -73,6 +72,7 @@ public sealed class LuksDriver : BlockDriver
         long length = headerLength + (isDetached ? 0 : (request.Size + Sector - 1) / Sector * Sector);
         await FreshFile.FillAsync(request.FileName, length, request.Options, async () =>
         {
+            byte[] password = request.Graph.Secrets.GetPassword(options.KeySecret);
             ChildNode file = await FreshFile.OpenAsync(request.Graph, request.FileName, OpenFlags.ReadWrite);
             try
             {
@@ -99,7 +99,7 @@ public sealed class LuksDriver : BlockDriver
         SectorCipherPool? ciphers = null;
         if ((request.Flags & OpenFlags.NoIo) == 0)
         {
-            byte[] password = request.Graph.Secrets.Get(secret ?? throw new OptionException("Parameter 'key-secret' is required for cipher")).ToArray();
+            byte[] password = request.Graph.Secrets.GetPassword(secret ?? throw new OptionException("Parameter 'key-secret' is required for cipher"));
             ciphers = new SectorCipherPool(header.Format, await volume.UnlockAsync(header, password, request.Flags));
         }
 

@@ -32,6 +32,16 @@ public sealed class SecretTable
     /// <exception cref="OptionException">There is none.</exception>
     public ReadOnlySpan<byte> Get(string id) => _secrets.TryGetValue(id, out byte[]? secret) ? secret : throw new OptionException($"No secret with id '{id}'");
 
+    /// <summary>Finds a secret that is a password: text, so that it can be typed anywhere.</summary>
+    /// <param name="id">Its id.</param>
+    /// <returns>Its bytes in UTF-8.</returns>
+    /// <exception cref="OptionException">There is none, or it is no text.</exception>
+    public byte[] GetPassword(string id)
+    {
+        ReadOnlySpan<byte> secret = Get(id);
+        return System.Text.Unicode.Utf8.IsValid(secret) ? secret.ToArray() : throw new OptionException($"Data from secret {id} is not valid UTF-8");
+    }
+
     private byte[] Load(string id, OptionSet options)
     {
         string? data = options.TakeString("data");

@@ -7,7 +7,7 @@ namespace Ingot.Drivers.File;
 /// <summary>The file of a new image.</summary>
 internal static class FreshFile
 {
-    /// <summary>Creates a file and has it filled; a file that was not there before goes away again when that fails.</summary>
+    /// <summary>Creates a file and has it filled; a file that can't be filled goes away: nothing of what it held is left.</summary>
     /// <param name="fileName">Its name.</param>
     /// <param name="size">Bytes.</param>
     /// <param name="options">Creation options; those of files are taken.</param>
@@ -15,13 +15,12 @@ internal static class FreshFile
     internal static async IoTask FillAsync(string fileName, long size, OptionSet options, Func<IoTask> fill)
     {
         string path = BlockGraph.StripFilePrefix(fileName);
-        bool existed = Libc.TryStat(path) is not null;
         await FileDriver.CreateFileAsync(fileName, size, options);
         try
         {
             await fill();
         }
-        catch when (!existed)
+        catch when (Libc.TryStat(path) is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFREG)
         {
             _ = Libc.unlink(path);
             throw;

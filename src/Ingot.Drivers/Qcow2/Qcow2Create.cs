@@ -36,7 +36,6 @@ internal static class Qcow2Create
             throw new OptionException($"'{request.FileName}' can't be the image and its external data file at the same time");
         }
 
-        options.Encryption?.Password(request.Graph.Secrets); // must be there before anything is overwritten
         OptionSet dataFileOptions = request.Options.Clone();
         await FreshFile.FillAsync(request.FileName, 0, request.Options, () => options.DataFile is { } dataFile
             ? FreshFile.FillAsync(dataFile, 0, dataFileOptions, () => FormatAsync(request, options))

@@ -56,7 +56,7 @@ internal sealed class Qcow2Encryption
             return null;
         }
 
-        byte[] password = secrets.Get(secret ?? throw MissingSecret()).ToArray();
+        byte[] password = secrets.GetPassword(secret ?? throw MissingSecret());
         return volume is null
             ? new Qcow2Encryption(LegacyCiphers(password), null, secrets)
             : new Qcow2Encryption(new SectorCipherPool(image.LuksHeader!.Format, await volume.UnlockAsync(image.LuksHeader, password, image.Flags)), volume, secrets);

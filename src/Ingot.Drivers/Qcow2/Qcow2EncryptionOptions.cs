@@ -53,5 +53,5 @@ internal sealed record Qcow2EncryptionOptions(string? KeySecret, LuksCreateOptio
     /// <summary>The password.</summary>
     /// <param name="secrets">Passwords by name.</param>
     /// <returns>The bytes.</returns>
-    internal byte[] Password(SecretTable secrets) => secrets.Get(KeySecret ?? throw Qcow2Encryption.MissingSecret()).ToArray();
+    internal byte[] Password(SecretTable secrets) => secrets.GetPassword(KeySecret ?? throw Qcow2Encryption.MissingSecret());
 }

@@ -274,6 +274,16 @@ public class LuksTests
         => Assert.StartsWith(expected, Assert.Throws<OptionException>(() => new SecretTable().Add(KeyValueText.Parse(options))).Message);
 
     [Fact]
+    public void A_password_is_text()
+    {
+        var table = new SecretTable();
+        table.Add(Options(("id", "bytes"), ("data", Convert.ToBase64String([0x3a, 0xff])), ("format", "base64")));
+        table.Add(Options(("id", "text"), ("data", "wörd")));
+        Assert.Equal("Data from secret bytes is not valid UTF-8", Assert.Throws<OptionException>(() => table.GetPassword("bytes")).Message);
+        Assert.Equal("wörd", System.Text.Encoding.UTF8.GetString(table.GetPassword("text")));
+    }
+
+    [Fact]
     public void Secrets_come_as_text_base64_and_encrypted_with_another()
     {
         var table = new SecretTable();
