@@ -1,7 +1,6 @@
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
-using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
 
@@ -24,8 +23,7 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
     private long _fresh; // the file holds zeroes from this cluster on
     private long _packOffset; // where the next compressed cluster goes; 0 for a new cluster
 
-    /// <summary>Told of clusters that hold the old refcount table once it has moved.</summary>
-    internal Action<long, long>? Retired { get; set; }
+    internal RefcountGrowth Growth { get; } = new(geometry, file, refcounts);
 
     /// <summary>Whether a range of the file holds no metadata.</summary>
     internal Func<long, long, bool>? MayUse { get; init; }
@@ -225,9 +223,11 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
                 : await Refuse(offset, length, what);
         }
 
+        bool fresh = first >= _fresh;
         if (first + count > _end)
         {
-            await ExtendAsync(first, count);
+            _end = await Growth.ExtendAsync(first, count, _fresh);
+            _fresh = Math.Max(_fresh, _end);
         }
 
         SignalCounts();
@@ -237,7 +237,6 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         }
 
         _next = first + count;
-        bool fresh = first >= _fresh;
         _end = Math.Max(_end, first + count);
         _fresh = Math.Max(_fresh, _end);
         return new ClusterRun(first, count, fresh);
@@ -304,103 +303,5 @@ internal sealed class ClusterAllocator(Qcow2Geometry geometry, HostFile file, Re
         }
 
         return 0;
-    }
-
-    // Makes the blocks (and the table) that count the clusters of a run at the end of the image; they lie behind the run.
-    private async IoTask ExtendAsync(long first, long count)
-    {
-        (long blockCount, long tableClusters) = PlanExtension(first, count);
-        long end = first + count + blockCount + tableClusters;
-        if (end > MaxHostOffset >> geometry.ClusterBits || tableClusters > Math.Max(1, MaxRefcountTableBytes >> geometry.ClusterBits))
-        {
-            throw new ErrnoException(Errno.EFBIG, $"Image '{file.FileName}' can't grow beyond {first << geometry.ClusterBits} bytes: its refcount table is full");
-        }
-
-        long firstBlock = first + count;
-        if (blockCount == 0 && tableClusters == 0)
-        {
-            return;
-        }
-
-        if (tableClusters > 0)
-        {
-            file.Signal(BlockEvents.GrowRefcountTable);
-        }
-
-        long stale = Math.Min(_fresh, end) - firstBlock;
-        if (stale > 0)
-        {
-            await file.WriteZeroesAsync(firstBlock << geometry.ClusterBits, stale << geometry.ClusterBits);
-        }
-
-        // All that follows must be one step for whoever writes tables back, so what it needs is brought into memory first.
-        for (long cluster = firstBlock; cluster < end;)
-        {
-            if (refcounts.BlockOf(cluster) != 0 && !refcounts.TryGet(cluster, out _))
-            {
-                await refcounts.LoadAsync(cluster);
-                cluster = firstBlock;
-                continue;
-            }
-
-            cluster++;
-        }
-
-        Link(first, firstBlock, blockCount, tableClusters);
-        _end = end;
-        _fresh = Math.Max(_fresh, end);
-    }
-
-    private (long Blocks, long TableClusters) PlanExtension(long first, long count)
-    {
-        long blocks = 0;
-        long tableClusters = 0;
-        while (true)
-        {
-            long lastBlock = (first + count + blocks + tableClusters - 1) >> geometry.RefcountBlockBits;
-            long missing = 0;
-            for (long index = first >> geometry.RefcountBlockBits; index <= lastBlock; index++)
-            {
-                missing += index >= refcounts.Table.Count || refcounts.Table[(int)index] == 0 ? 1 : 0;
-            }
-
-            // A table that must grow grows by half, so that it does so rarely.
-            long entries = Math.Max(lastBlock + 1, refcounts.Table.Count + (refcounts.Table.Count / 2L));
-            entries = Math.Max(lastBlock + 1, Math.Min(entries, MaxRefcountTableBytes / 8));
-            long clusters = lastBlock < refcounts.Table.Count ? 0 : geometry.ClustersFor(entries * 8);
-            if (missing <= blocks && clusters <= tableClusters)
-            {
-                return (blocks, tableClusters);
-            }
-
-            blocks = Math.Max(blocks, missing);
-            tableClusters = Math.Max(tableClusters, clusters);
-        }
-    }
-
-    private void Link(long first, long firstBlock, long blockCount, long tableClusters)
-    {
-        if (tableClusters > 0)
-        {
-            PagedTable old = refcounts.Table;
-            long offset = (firstBlock + blockCount) << geometry.ClusterBits;
-            refcounts.Table = old.Moved(offset, (int)(tableClusters << geometry.ClusterBits) / 8);
-            Retired?.Invoke(geometry.ClusterOf(old.Offset), geometry.ClustersFor(old.Count * 8L));
-        }
-
-        long next = firstBlock;
-        for (long index = first >> geometry.RefcountBlockBits; next < firstBlock + blockCount; index++)
-        {
-            if (refcounts.Table[(int)index] == 0)
-            {
-                refcounts.Blocks.Forget(next << geometry.ClusterBits, geometry.ClusterLength);
-                refcounts.Table[(int)index] = (ulong)(next++ << geometry.ClusterBits);
-            }
-        }
-
-        for (long cluster = firstBlock; cluster < firstBlock + blockCount + tableClusters; cluster++)
-        {
-            refcounts.SetInNewBlock(cluster, 1);
-        }
     }
 }

@@ -188,8 +188,8 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
     // Within one L2 table.
     private async IoTask ReplaceLockedAsync(long first, long end, Func<ClusterKind, L2Entry, L2Entry> change, bool discard)
     {
-        await image.EnsureTableAsync(first);
-        await image.RefuseCorruptTableAsync(first);
+        await image.L2Tables.EnsureAsync(first);
+        await image.L2Tables.RefuseCorruptAsync(first);
         while (first < end)
         {
             CachedTable table = await image.Map.GetTableAsync(first);

@@ -85,7 +85,7 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
         long start = _geometry.AlignDown(offset);
         long end = EndOfRun(offset, data.Length);
         using RangeLock.Held held = await image.Locks.LockAsync(start, end - start);
-        await image.EnsureTableAsync(start);
+        await image.L2Tables.EnsureAsync(start);
         long unit = _geometry.AlignDownToSubcluster(offset);
         Mapping mapping = await image.MapAsync(unit, end - unit);
         if (mapping.IsWritableInPlace || mapping.KeepsPlace)

@@ -104,7 +104,7 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
         }
 
         using RangeLock.Held held = await image.Locks.LockAsync(offset, _geometry.ClusterLength);
-        await image.EnsureTableAsync(offset);
+        await image.L2Tables.EnsureAsync(offset);
 
         // Neighbours share sectors of the file, which may be rewritten as a whole below.
         await _storing.LockAsync();

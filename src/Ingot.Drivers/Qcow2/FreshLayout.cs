@@ -36,7 +36,7 @@ internal static class FreshLayout
         }
         catch
         {
-            image.Abandon();
+            image.Corruption.Abandon();
             throw;
         }
 

@@ -9,11 +9,10 @@ namespace Ingot.Drivers.Qcow2;
 /// <summary>An open image: its parts, and what concerns all of them (first write, flush, corruption, closing).</summary>
 internal sealed class Qcow2Image
 {
-    private readonly LoopMutex _tableMutex = new();
     private readonly LoopMutex _firstWriteMutex = new();
     private readonly Qcow2Options _options;
     private readonly OverlapGuard _guard;
-    private bool _hasWarned;
+    private bool _isPrepared;
 
     // Clusters that were given up can be used again only after a flush. Doing that on purpose keeps files dense; each time it takes twice as many to be worth it.
     private long _reclaimFrom = 1;
@@ -27,13 +26,15 @@ internal sealed class Qcow2Image
         Flags = flags;
         Snapshots = snapshots;
         _options = options;
+        Corruption = new ImageCorruption(this);
+        L2Tables = new L2Tables(this);
         Bitmaps = new Qcow2Bitmaps(this);
         Preallocation = new PreallocationProbe(this);
         Content = new ClusterContent(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, flags);
         Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
-        Refcounts = new RefcountTable(Geometry, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable) { Corrupt = CorruptAsync };
+        Refcounts = new RefcountTable(Geometry, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable) { Corrupt = Corruption.RefuseAsync };
         Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };
         bool isLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
@@ -42,7 +43,7 @@ internal sealed class Qcow2Image
             IsLazy = isLazy,
             Discard = options.PassDiscardRequest ? file.DiscardAsync : null,
         };
-        Allocator.Retired = (first, count) =>
+        Allocator.Growth.Retired = (first, count) =>
         {
             Header.MoveRefcountTable(Refcounts.Table.Offset, (int)Geometry.ClustersFor(Refcounts.Table.Count * 8L));
             Tables.Free(first, count, discard: false);
@@ -98,10 +99,12 @@ internal sealed class Qcow2Image
     internal bool IsWritable => (Flags & OpenFlags.ReadWrite) != 0;
 
     /// <summary>True once the image is prepared for changes; before, even a write in place must take the slow path.</summary>
-    internal bool IsModified { get; private set; }
+    internal bool IsModified => _isPrepared && !Corruption.IsDead;
 
-    /// <summary>True once corruption was met in an image that was being written to: it takes no requests any more.</summary>
-    internal bool IsDead { get; private set; }
+    internal ImageCorruption Corruption { get; }
+
+    /// <summary>Which L2 tables there are.</summary>
+    internal L2Tables L2Tables { get; }
 
     /// <summary>Tells an operator of corruption.</summary>
     internal Action<string>? Warn { get; init; }
@@ -222,41 +225,7 @@ internal sealed class Qcow2Image
             await Map.LoadAsync(offset);
         }
 
-        return mapping.Kind == ClusterKind.Corrupt ? throw await CorruptAsync(Map.DescribeCorruption(offset, mapping, isForWriting)) : mapping;
-    }
-
-    /// <summary>Refuses an L2 table that lies where none can.</summary>
-    internal async IoTask RefuseCorruptTableAsync(long offset)
-    {
-        int index = (int)(offset >> Geometry.L1Shift);
-        long table = (long)(Map.L1[index] & OffsetMask);
-        if (Geometry.InCluster(table) != 0)
-        {
-            throw await CorruptAsync($"L2 table offset 0x{table:x} unaligned (L1 index: {ClusterMap.Hex(index)})");
-        }
-    }
-
-    /// <summary>Makes sure that there is an L2 table for an offset, and that no snapshot shares it.</summary>
-    internal async IoTask EnsureTableAsync(long offset)
-    {
-        int index = (int)(offset >> Geometry.L1Shift);
-        if ((Map.L1[index] & CopiedFlag) != 0)
-        {
-            return;
-        }
-
-        await _tableMutex.LockAsync();
-        try
-        {
-            if ((Map.L1[index] & CopiedFlag) == 0)
-            {
-                await CreateTableAsync(index, offset);
-            }
-        }
-        finally
-        {
-            _tableMutex.Unlock();
-        }
+        return mapping.Kind == ClusterKind.Corrupt ? throw await Corruption.RefuseAsync(Map.DescribeCorruption(offset, mapping, isForWriting)) : mapping;
     }
 
     /// <summary>Drops the reference that an L2 entry held.</summary>
@@ -270,7 +239,7 @@ internal sealed class Qcow2Image
                 Tables.Free(Geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard);
                 break;
             case ClusterKind.Corrupt:
-                WarnOnce($"Cannot free unaligned cluster 0x{entry & OffsetMask:x}");
+                Corruption.Warn($"Cannot free unaligned cluster 0x{entry & OffsetMask:x}");
                 break;
             case ClusterKind.Compressed:
                 long offset = Geometry.CompressedOffset(entry);
@@ -280,52 +249,16 @@ internal sealed class Qcow2Image
         }
     }
 
-    // For what is wrong but harms nothing.
-    private void WarnOnce(string what)
-    {
-        if (!_hasWarned)
-        {
-            _hasWarned = true;
-            Warn?.Invoke($"qcow2: Image is corrupt: {what}; further non-fatal corruption events will be suppressed");
-        }
-    }
-
     /// <summary>The exception for a write that would hit metadata.</summary>
     internal IoTask<ErrnoException> OverlapAsync(long offset, long length)
-        => CorruptAsync($"Preventing invalid write on metadata (overlaps with {_guard.Describe(offset, length)})");
-
-    /// <summary>Marks an image that is written to as corrupt and lets nobody change it any more; says so once, and makes the exception to throw.</summary>
-    internal async IoTask<ErrnoException> CorruptAsync(string what)
-    {
-        bool isFatal = IsWritable && (Flags & OpenFlags.Check) == 0;
-        if (isFatal && !IsDead)
-        {
-            IsDead = true;
-            IsModified = false;
-            Warn?.Invoke($"qcow2: Marking image as corrupt: {what}; further corruption events will be suppressed");
-            await Header.ChangeFeaturesAsync(Header.Current.Incompatible | IncompatibleFeatures.Corrupt, Header.Current.Compatible, Header.Current.Autoclear);
-        }
-        else if (!isFatal)
-        {
-            WarnOnce(what);
-        }
-
-        _hasWarned = true;
-        return new ErrnoException(Errno.EIO, $"Image '{File.FileName}' is corrupt: {what}");
-    }
-
-    /// <summary>Takes no requests any more and is closed as it is in the file: what is known of it in memory can't be trusted.</summary>
-    internal void Abandon() => IsDead = true;
-
-    /// <summary>What every request gets once the image is dead, as if it were no longer there.</summary>
-    internal ErrnoException DeadError() => ErrnoException.For(Errno.ENOMEDIUM, $"Image '{File.FileName}' is corrupt and serves no requests any more");
+        => Corruption.RefuseAsync($"Preventing invalid write on metadata (overlaps with {_guard.Describe(offset, length)})");
 
     /// <summary>Writes everything, marks the image clean and closes the children.</summary>
     internal async IoTask CloseAsync()
     {
         try
         {
-            if (IsModified && !IsDead && HasUnsaved)
+            if (IsModified && HasUnsaved)
             {
                 await SaveAsync();
                 await Header.ChangeFeaturesAsync(Header.Current.Incompatible & ~(IsBetweenStates ? 0 : IncompatibleFeatures.Dirty), Header.Current.Compatible, Header.Current.Autoclear);
@@ -384,18 +317,6 @@ internal sealed class Qcow2Image
         }
     }
 
-    /// <summary>Drops the L2 table of an L1 index, if there is one.</summary>
-    internal void DropTable(int index)
-    {
-        ulong entry = Map.L1[index];
-        if ((entry & OffsetMask) != 0)
-        {
-            Map.L1[index] = 0;
-            Map.Tables.Forget((long)(entry & OffsetMask), Geometry.ClusterLength);
-            Tables.Free(Geometry.ClusterOf((long)(entry & OffsetMask)), 1, discard: true);
-        }
-    }
-
     /// <summary>Cuts off the end of the file that nothing uses.</summary>
     internal async IoTask TrimFileAsync()
     {
@@ -423,13 +344,13 @@ internal sealed class Qcow2Image
     }
 
     private IoTask<ErrnoException> RefuseAllocationAsync(long offset, long length, string what)
-        => offset == 0 ? CorruptAsync($"Preventing invalid allocation of {what} at offset 0") : OverlapAsync(offset, length);
+        => offset == 0 ? Corruption.RefuseAsync($"Preventing invalid allocation of {what} at offset 0") : OverlapAsync(offset, length);
 
     private async IoTask BeginChangeSlowAsync()
     {
-        if (IsDead)
+        if (Corruption.IsDead)
         {
-            throw DeadError();
+            throw Corruption.DeadError();
         }
 
         if (!IsModified)
@@ -467,7 +388,7 @@ internal sealed class Qcow2Image
         IncompatibleFeatures incompatible = Header.Current.Incompatible | (Tables.IsMarkedDirty ? IncompatibleFeatures.Dirty : 0);
         await Bitmaps.BeginAsync();
         await Header.ChangeFeaturesAsync(incompatible, Header.Current.Compatible, Header.Current.Autoclear & (AutoclearRawDataFile | (Header.Current.HasBitmaps ? AutoclearBitmaps : 0)));
-        IsModified = true;
+        _isPrepared = true;
     }
 
     private async IoTask FlushSlowAsync()
@@ -480,62 +401,5 @@ internal sealed class Qcow2Image
         await Tables.WriteAsync();
         File.Signal(BlockEvents.Flush);
         await Tables.FlushAsync();
-    }
-
-    private async IoTask CreateTableAsync(int index, long guestOffset)
-    {
-        ulong old = Map.L1[index];
-        long oldOffset = (long)(old & OffsetMask);
-        await RefuseCorruptTableAsync((long)index << Geometry.L1Shift);
-
-        ClusterRun run = await Allocator.AllocateAsync(1, "L2 table");
-        long offset = run.First << Geometry.ClusterBits;
-        try
-        {
-            Map.Tables.Forget(offset, Geometry.ClusterLength);
-            if (oldOffset != 0)
-            {
-                await CopyTableAsync(oldOffset, offset);
-            }
-            else
-            {
-                File.Signal(BlockEvents.WriteNewL2);
-
-                // Also behind the end of the file: another request's round may write the L1 entry before this table has an entry to be written for.
-                await File.WriteZeroesAsync(offset, Geometry.ClusterLength);
-            }
-        }
-        catch
-        {
-            await Allocator.UndoAsync(run);
-            throw;
-        }
-
-        if (oldOffset == 0)
-        {
-            Map.AddClean(offset, guestOffset);
-        }
-
-        if (Tables.IsLazy)
-        {
-            // Tables are few, and a repair has less to do when they are counted.
-            await Tables.WriteAsync(withCounts: true);
-        }
-
-        Tables.NeedBarrier();
-        Map.L1[index] = (ulong)offset | CopiedFlag;
-        if (oldOffset != 0)
-        {
-            Tables.Free(Geometry.ClusterOf(oldOffset), 1, discard: false);
-        }
-    }
-
-    private async IoTask CopyTableAsync(long from, long to)
-    {
-        using var buffer = new IoBuffer(Geometry.ClusterLength);
-        File.Signal(BlockEvents.CopyL2);
-        await File.ReadAsync(from, buffer.Vector);
-        File.Signal(BlockEvents.WriteNewL2);
-        await File.WriteAsync(to, buffer.Vector);
     }
 }

@@ -180,7 +180,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
     /// <inheritdoc/>
     public override IoTask ReadVmStateAsync(long offset, IoVector data)
-        => _image.IsDead ? IoTask.FromException(_image.DeadError()) : _vmState.ReadAsync(offset, data);
+        => _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError()) : _vmState.ReadAsync(offset, data);
 
     /// <inheritdoc/>
     public override async IoTask WriteVmStateAsync(long offset, IoVector data)
@@ -218,7 +218,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
     /// <inheritdoc/>
     protected override IoTask ReadCore(long offset, IoVector data)
-        => _image.IsDead ? IoTask.FromException(_image.DeadError())
+        => _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError())
             : data.Length == 0 ? IoTask.Completed
             : _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.Length == data.Length && mapping.Kind is not (ClusterKind.Compressed or ClusterKind.Corrupt)
             ? _reader.ReadMapped(offset, mapping, data)
@@ -256,14 +256,14 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     protected override IoTask DiscardCore(long offset, long length) => MustRecord ? DiscardRecordedAsync(offset, length) : _eraser.DiscardAsync(offset, length);
 
     /// <inheritdoc/>
-    protected override IoTask FlushCore() => _image.IsDead ? IoTask.FromException(_image.DeadError()) : _image.FlushAsync();
+    protected override IoTask FlushCore() => _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError()) : _image.FlushAsync();
 
     /// <inheritdoc/>
     protected override async IoTask<Extent> GetExtentCore(long offset, long length)
     {
-        if (_image.IsDead)
+        if (_image.Corruption.IsDead)
         {
-            throw _image.DeadError();
+            throw _image.Corruption.DeadError();
         }
 
         bool isEncrypted = _image.Header.Current.Encryption != Qcow2EncryptionMethod.None;

@@ -68,7 +68,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         // The L1 table keeps its length: entries that are zero harm nobody, and the image may grow again.
         for (int index = (int)_geometry.L1EntriesFor(length); index < image.Map.L1.Count; index++)
         {
-            image.DropTable(index);
+            image.L2Tables.Drop(index);
         }
 
         image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
@@ -115,7 +115,7 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         for (long at = image.Backing is null ? _geometry.AlignDown(from) : _geometry.AlignUp(from); at < end;)
         {
             await image.BeginChangeAsync();
-            await image.EnsureTableAsync(at);
+            await image.L2Tables.EnsureAsync(at);
             long tableEnd = Math.Min(end, ((at >> _geometry.L1Shift) + 1) << _geometry.L1Shift);
             Mapping mapping = await image.MapAsync(at, tableEnd - at);
             if (mapping.Kind is not (ClusterKind.Unallocated or ClusterKind.Zero))

@@ -72,6 +72,6 @@ internal static class Qcow2Rewrite
             }
         }
 
-        image.DropTable(index);
+        image.L2Tables.Drop(index);
     }
 }

@@ -56,7 +56,7 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
                 continue;
             }
 
-            await image.EnsureTableAsync(at);
+            await image.L2Tables.EnsureAsync(at);
             CachedTable table = await image.Map.GetTableAsync(at);
             ulong value = image.Map.GetEntry(table, at).Value;
             ulong expanded = await ExpandAsync(at, value, references: 1, canKeep: true);
