@@ -23,6 +23,7 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
     private long _cursor;
     private Extent _known;
     private bool _failed;
+    private bool _offloads = options.Offload;
 
     /// <summary>What a claimed range needs.</summary>
     private enum ClaimKind
@@ -142,6 +143,37 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         }
     }
 
+    // Parts may have been copied when the rest turns out to be nothing for the kernel: they are written again.
+    private async IoTask<bool> TryOffloadAsync(Claim claim)
+    {
+        for (long offset = claim.Offset; offset < claim.Offset + claim.Length;)
+        {
+            long at = options.SourceOffset + offset;
+            (Extent extent, _, BlockNode node) = await ExtentWalker.GetChainExtentAsync(source, at, claim.Offset + claim.Length - offset);
+            const ExtentFlags plain = ExtentFlags.Data | ExtentFlags.OffsetValid;
+            if ((extent.Flags & (plain | ExtentFlags.Compressed)) != plain || (node.Features & BlockFeatures.CopyRange) == 0)
+            {
+                return false;
+            }
+
+            if (!await target.CopyRangeAsync(offset, extent.HostNode!, extent.HostOffset, extent.Length))
+            {
+                _offloads = false;
+                return false;
+            }
+
+            offset += extent.Length;
+        }
+
+        if (!options.OutOfOrder)
+        {
+            await _order.WaitAsync(claim.Number);
+            _order.Next();
+        }
+
+        return true;
+    }
+
     private async IoTask CopyAsync(Claim claim, IoBuffer? buffer)
     {
         if (claim.Kind != ClaimKind.Data)
@@ -154,6 +186,11 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         }
 
         await _rate.WaitAsync(claim.Length);
+        if (_offloads && await TryOffloadAsync(claim))
+        {
+            return;
+        }
+
         IoVector data = buffer!.Slice(0, (int)claim.Length);
         await _source.ReadAsync(claim.Offset, data, claim.Problems);
         if (!options.OutOfOrder)

@@ -33,6 +33,9 @@ public enum BlockFeatures
 
     /// <summary>Writes past the end extend the node, as those to a regular file do.</summary>
     Growable = 256,
+
+    /// <summary>The kernel can copy to and from it: see <see cref="BlockNode.CopyRangeAsync"/>. Where an extent says that its bytes lie, they may be read directly.</summary>
+    CopyRange = 512,
 }
 
 /// <summary>How durable a write is when it completes.</summary>

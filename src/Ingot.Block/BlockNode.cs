@@ -157,6 +157,18 @@ public abstract class BlockNode
         return ResizeCore(length, preallocation);
     }
 
+    /// <summary>Has the kernel copy from another node, so that the bytes do not pass through this process and may even be shared.</summary>
+    /// <param name="offset">Where to; offset and length as for a write.</param>
+    /// <param name="source">Where from: a node that an extent has named as the place of its bytes.</param>
+    /// <param name="sourceOffset">Where in it.</param>
+    /// <param name="length">Bytes.</param>
+    /// <returns>False when it can't be done; the range must then be written otherwise.</returns>
+    public IoTask<bool> CopyRangeAsync(long offset, BlockNode source, long sourceOffset, long length)
+    {
+        CheckWriteRange(offset, length);
+        return (Features & BlockFeatures.CopyRange) == 0 ? new IoTask<bool>(false) : CopyRangeCore(offset, source, sourceOffset, length);
+    }
+
     /// <summary>Gives up all that this node stores itself, so that it reads as its backing node does. No other request may be in flight.</summary>
     /// <returns>The task.</returns>
     public virtual IoTask EmptyAsync()
@@ -240,6 +252,14 @@ public abstract class BlockNode
     /// <returns>The task.</returns>
     protected virtual IoTask ResizeCore(long length, Preallocation preallocation)
         => IoTask.FromException(new Linux.ErrnoException(Linux.Errno.ENOTSUP, "Image format driver does not support resize"));
+
+    /// <summary>See <see cref="CopyRangeAsync"/>. The base class can't.</summary>
+    /// <param name="offset">Bytes, checked.</param>
+    /// <param name="source">Where from.</param>
+    /// <param name="sourceOffset">Where in it.</param>
+    /// <param name="length">Bytes, checked.</param>
+    /// <returns>Whether it was done.</returns>
+    protected virtual IoTask<bool> CopyRangeCore(long offset, BlockNode source, long sourceOffset, long length) => new(false);
 
     // Exports and roots check what a peer asks for; a bad range here is a defect of ours, so it must not reach a file.
     private void CheckRange(long offset, long length)

@@ -30,6 +30,9 @@ public sealed record CopyOptions
     /// <summary>Start writes as soon as their data is read, even before those of earlier offsets.</summary>
     public bool OutOfOrder { get; init; }
 
+    /// <summary>Have the kernel copy where source and target are files below all their formats. No zeroes are looked for in what it copies.</summary>
+    public bool Offload { get; init; }
+
     /// <summary>Bytes a second; 0 for no limit.</summary>
     public long BytesPerSecond { get; init; }
 

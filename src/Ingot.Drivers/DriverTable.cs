@@ -1,5 +1,6 @@
 using Ingot.Drivers.BlkDebug;
 using Ingot.Drivers.BlkVerify;
+using Ingot.Drivers.Compress;
 using Ingot.Drivers.CopyOnRead;
 using Ingot.Drivers.Crypto;
 using Ingot.Drivers.File;
@@ -32,6 +33,7 @@ public static class DriverTable
         new VhostUserBlkDriver(),
         new BlkDebugDriver(),
         new BlkVerifyDriver(),
+        new CompressDriver(),
         new CopyOnReadDriver(),
         new PreallocateDriver(),
         new QuorumDriver(),

@@ -89,6 +89,9 @@ public static unsafe partial class Libc
     public static partial int fallocate(int fd, int mode, long offset, long length);
 
     [LibraryImport("libc", SetLastError = true)]
+    private static partial nint copy_file_range(int fdIn, long* offsetIn, int fdOut, long* offsetOut, nuint length, uint flags);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial int ftruncate(int fd, long length);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -139,6 +142,36 @@ public static unsafe partial class Libc
         const uint STATX_BASIC_STATS = 0x7ff;
         statx_t s;
         return statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &s) < 0 ? null : ToStatus(s);
+    }
+
+    /// <summary>Copies bytes from one file to another within the kernel. Blocks.</summary>
+    /// <param name="source">Read from.</param>
+    /// <param name="sourceOffset">Where.</param>
+    /// <param name="target">Written to.</param>
+    /// <param name="targetOffset">Where.</param>
+    /// <param name="length">Bytes.</param>
+    /// <returns>EINVAL when the source ends before.</returns>
+    public static Errno CopyRange(int source, long sourceOffset, int target, long targetOffset, long length)
+    {
+        while (length > 0)
+        {
+            // SAFETY: both offsets are locals that outlive the call.
+            nint count = copy_file_range(source, &sourceOffset, target, &targetOffset, (nuint)length, 0);
+            if (count <= 0)
+            {
+                var errno = count == 0 ? Errno.EINVAL : (Errno)Marshal.GetLastPInvokeError();
+                if (errno == Errno.EINTR)
+                {
+                    continue;
+                }
+
+                return errno;
+            }
+
+            length -= count;
+        }
+
+        return Errno.None;
     }
 
     /// <summary>What O_DIRECT wants of a file: alignment of memory and of offsets in bytes (statx with STATX_DIOALIGN, Linux 6.1).</summary>

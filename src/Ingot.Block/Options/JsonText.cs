@@ -37,7 +37,9 @@ public static class JsonText
     /// <param name="node">The node.</param>
     /// <returns>The JSON object.</returns>
     public static string Describe(BlockNode node)
-        => node.FileName.StartsWith("json:", StringComparison.Ordinal) ? node.FileName[5..] : $"{{\"driver\": {Quote(node.DriverName)}, \"filename\": {Quote(node.FileName)}}}";
+        => node.FileName.StartsWith("json:", StringComparison.Ordinal) ? node.FileName[5..]
+            : node.File is { } file && node.FileName == file.FileName ? $"{{\"driver\": {Quote(node.DriverName)}, \"file\": {Describe(file)}}}"
+            : $"{{\"driver\": {Quote(node.DriverName)}, \"filename\": {Quote(node.FileName)}}}";
 
     // QEMU takes strings in single quotes as well, which is what people write in a shell.
     private static string WithDoubleQuotes(string json)

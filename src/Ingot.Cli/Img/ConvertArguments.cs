@@ -32,7 +32,7 @@ internal sealed record ConvertArguments
         CommonOptions.Untrusted,
         Option.Value('r', "rate", "RATE", "I/O rate limit in bytes per second"),
         Option.Value('m', "parallel", "NUM_COROUTINES", "specify parallelism (default 8)"),
-        Option.Switch('C', "copy-range-offloading", "use copy offloading if possible (accepted; plain copies are used)"),
+        Option.Switch('C', "copy-range-offloading", "use copy offloading if possible"),
         Option.Switch('\0', "salvage", "put zeroes in place of what can't be read, and go on"),
         Option.Switch('W', "oob-writes", "enable out-of-order writes to improve performance"),
         CommonOptions.Object,
@@ -159,6 +159,7 @@ internal sealed record ConvertArguments
             Compress = arguments.Has("compress"),
             OutOfOrder = arguments.Has("oob-writes"),
             NamesOffsets = true,
+            Offload = arguments.Has("copy-range-offloading"),
         };
     }
 
@@ -173,6 +174,7 @@ internal sealed record ConvertArguments
         RefuseTogether(arguments, "target-image-opts", "target-format", "--image-opts and --format are mutually exclusive");
         RefuseTogether(arguments, "copy-range-offloading", "sparse-size", "Cannot enable copy offloading when -S is used");
         RefuseTogether(arguments, "copy-range-offloading", "compress", "Cannot enable copy offloading when -c is used");
+        RefuseTogether(arguments, "copy-range-offloading", "salvage", "Cannot use copy offloading in salvaging mode");
         RefuseTogether(arguments, "no-create", "target-options", "-o has no effect when skipping image creation");
         RefuseWithout(arguments, "target-image-opts", "no-create", "--target-image-opts requires use of -n flag");
         RefuseWithout(arguments, "skip-broken-bitmaps", "bitmaps", "Use of --skip-broken-bitmaps requires --bitmaps");

@@ -25,6 +25,7 @@ public sealed class BlkDebugDriver : BlockDriver
             config = TakeName(name, options) ?? config;
         }
 
+        bool hasOptions = options.Names.Any(n => n != "image");
         var rules = DebugRules.Take(options, config);
         long align = options.TakeSize("align") ?? 1;
         if (align is < 1 or >= int.MaxValue || !BitOperations.IsPow2(align))
@@ -41,7 +42,7 @@ public sealed class BlkDebugDriver : BlockDriver
         var zeroes = ExtentLimits.Take(options, "write-zero", align);
         var discards = ExtentLimits.Take(options, "discard", align);
         ChildNode image = await request.OpenChildAsync("image", request.Flags) ?? throw new OptionException("A block device must be specified for \"image\"");
-        return new BlkDebugNode(request.NodeName, image, rules, (int)align, (int)maxTransfer) { Zeroes = zeroes, Discards = discards, Tell = request.Graph.Tell };
+        return new BlkDebugNode(request.NodeName, image, rules, (int)align, (int)maxTransfer) { Zeroes = zeroes, Discards = discards, Tell = request.Graph.Tell, Config = config, HasOptions = hasOptions };
     }
 
     // The image's own options may stand beside the name.

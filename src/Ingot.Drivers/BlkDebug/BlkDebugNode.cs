@@ -1,4 +1,5 @@
 using Ingot.Block;
+using Ingot.Drivers.Filters;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -20,11 +21,24 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
     public override BlockLimits Limits => image.Node.Limits with { RequestAlignment = align, MaxTransfer = maxTransfer };
 
     // Rules and breakpoints belong to one loop.
-    public override BlockFeatures Features => image.Node.Features & ~BlockFeatures.AnyLoop;
+    public override BlockFeatures Features => image.Node.Features & ~(BlockFeatures.AnyLoop | BlockFeatures.CopyRange);
 
     public override IEnumerable<(string Role, BlockNode Node)> Children => [("image", image.Node)];
 
     public override BlockNode File => image.Node;
+
+    public override string FileName => !HasOptions && !image.Node.FileName.StartsWith("json:", StringComparison.Ordinal)
+        ? $"blkdebug:{Config}:{image.Node.FileName}"
+        : JsonName.Of(
+            ("config", Config is null ? null : JsonText.Quote(Config)),
+            ("image", JsonText.Describe(image.Node)),
+            ("driver", JsonText.Quote(DriverName)));
+
+    /// <summary>The file with rules, or null.</summary>
+    internal string? Config { get; init; }
+
+    /// <summary>True when there is more to it than a file with rules: then a name can't tell all of it.</summary>
+    internal bool HasOptions { get; init; }
 
     public override BlockNode? Backing => image.Node.Backing;
 

@@ -30,7 +30,7 @@ internal sealed class DebugRules
 
         foreach (string section in (string[])["inject-error", "set-state"])
         {
-            foreach (object rule in options.TakeList(section))
+            foreach (object rule in TakeRules(options, section))
             {
                 rules.Add(Finish(rule as OptionSet ?? throw new OptionException($"Invalid parameter type for '{section}', expected: object"), section));
             }
@@ -87,6 +87,19 @@ internal sealed class DebugRules
         }
 
         return rule.Errno;
+    }
+
+    // A single rule need not be in a list.
+    private static IReadOnlyList<object> TakeRules(OptionSet options, string section)
+    {
+        OptionSet rest = options.Clone();
+        if (rest.TakeReference(section) is not OptionSet single || !single.Has("event"))
+        {
+            return options.TakeList(section);
+        }
+
+        options.TakeSet(section);
+        return [single];
     }
 
     private static DebugRule Finish(OptionSet options, string section)

@@ -25,7 +25,7 @@ internal sealed class BlkVerifyNode(string? nodeName, ChildNode raw, ChildNode t
 
     public override string FileName => _both.All(child => !child.FileName.StartsWith("json:", StringComparison.Ordinal))
         ? $"blkverify:{raw.Node.FileName}:{test.Node.FileName}"
-        : JsonName.Of(("driver", JsonName.Text(DriverName)), ("raw", JsonName.Describe(raw.Node)), ("test", JsonName.Describe(test.Node)));
+        : JsonName.Of(("driver", JsonText.Quote(DriverName)), ("raw", JsonText.Describe(raw.Node)), ("test", JsonText.Describe(test.Node)));
 
     /// <summary>Told what differs.</summary>
     internal Action<string>? Diverged { get; init; }

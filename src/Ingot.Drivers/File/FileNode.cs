@@ -31,7 +31,7 @@ internal sealed class FileNode : BlockNode
         _isDevice = driverName != "file";
         _length = length;
         _direct = (flags & OpenFlags.Direct) != 0 ? new DirectAccess(this, fd, _isDevice) : null;
-        Features = BlockFeatures.FastZero | BlockFeatures.Discard | BlockFeatures.Fua | (_isDevice ? 0 : BlockFeatures.ZeroInitialized)
+        Features = BlockFeatures.FastZero | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.CopyRange | (_isDevice ? 0 : BlockFeatures.ZeroInitialized)
             | ((flags & OpenFlags.ReadWrite) != 0 ? BlockFeatures.Write | (_isDevice ? 0 : BlockFeatures.Growable | BlockFeatures.Resize) : 0)
             | (_direct is { NeedsLocks: true } ? 0 : BlockFeatures.AnyLoop);
     }
@@ -131,6 +131,9 @@ internal sealed class FileNode : BlockNode
         return new IoTask<Extent>(new Extent(offset, found, kind | ExtentFlags.Allocated | ExtentFlags.OffsetValid, offset, this));
     }
 
+    protected override IoTask<bool> CopyRangeCore(long offset, BlockNode source, long sourceOffset, long length)
+        => source is FileNode other && (_flags & OpenFlags.WriteThrough) == 0 && _direct is null ? CopyFromAsync(offset, other, sourceOffset, length) : new IoTask<bool>(false);
+
     protected override async IoTask ResizeCore(long length, Preallocation preallocation)
     {
         if (_isDevice)
@@ -142,6 +145,19 @@ internal sealed class FileNode : BlockNode
 
         await FileSpace.ResizeAsync(_fd, FileName, Volatile.Read(ref _length), length, preallocation);
         Volatile.Write(ref _length, length);
+    }
+
+    private async IoTask<bool> CopyFromAsync(long offset, FileNode source, long sourceOffset, long length)
+    {
+        Errno errno = await Offload.Run(() => Libc.CopyRange(source._fd.Value, sourceOffset, _fd.Value, offset, length));
+        if (IsUnsupported(errno) || errno == Errno.EXDEV)
+        {
+            return false;
+        }
+
+        ThrowIfFailed(errno, "Copying", offset, length);
+        NoteEnd(offset + length);
+        return true;
     }
 
     // A block that can only be read whole is data when a part of it is.

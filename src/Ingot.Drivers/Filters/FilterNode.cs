@@ -16,7 +16,7 @@ internal abstract class FilterNode(string? name, ChildNode file, bool writable) 
     public override BlockLimits Limits => Child.Limits;
 
     // Filters have state that belongs to one loop.
-    public override BlockFeatures Features => Child.Features & ~BlockFeatures.AnyLoop & (writable ? ~BlockFeatures.None : ~BlockFeatures.Write);
+    public override BlockFeatures Features => Child.Features & ~(BlockFeatures.AnyLoop | BlockFeatures.CopyRange) & (writable ? ~BlockFeatures.None : ~BlockFeatures.Write);
 
     public override IEnumerable<(string Role, BlockNode Node)> Children => [("file", Child)];
 
@@ -24,7 +24,7 @@ internal abstract class FilterNode(string? name, ChildNode file, bool writable) 
 
     public override BlockNode? Backing => Child.Backing;
 
-    public override string FileName => JsonName.Of(("driver", JsonName.Text(DriverName)), ("file", JsonName.Describe(Child)));
+    public override string FileName => JsonName.Of(("driver", JsonText.Quote(DriverName)), ("file", JsonText.Describe(Child)));
 
     /// <summary>The node below.</summary>
     protected BlockNode Child => file.Node;

@@ -50,7 +50,8 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         | (_image.Backing is null ? BlockFeatures.ZeroInitialized : 0)
         | (_image.IsWritable
             ? BlockFeatures.Write | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.Resize | (_image.Geometry.Version >= 3 ? BlockFeatures.FastZero : 0)
-            : 0);
+            : 0)
+        | (_image.Data.Node.Features & BlockFeatures.CopyRange); // for what can be read from the file directly; nothing is copied into it
 
     /// <inheritdoc/>
     public override IEnumerable<(string Role, BlockNode Node)> Children
@@ -207,7 +208,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             ClusterSize = _image.Geometry.ClusterLength,
             VmStateOffset = _image.Geometry.L1EntriesFor(header.Size) << _image.Geometry.L1Shift,
             BackingFileName = header.BackingFile,
-            FullBackingFileName = header.BackingFile is { } name ? BackingName.Resolve(name, _image.File.BaseFileName) : null,
+            FullBackingFileName = header.BackingFile is { } name && BackingName.CanResolve(name, _image.File.BaseFileName) ? BackingName.Resolve(name, _image.File.BaseFileName) : null,
             BackingFormat = header.BackingFormat,
             IsDirty = header.IsDirty && !_image.IsModified,
             IsEncrypted = header.Encryption != Qcow2EncryptionMethod.None,

@@ -36,12 +36,12 @@ internal sealed class QuorumNode(string? nodeName, IReadOnlyList<ChildNode> chil
         => _nodes.Select((node, index) => (string.Create(CultureInfo.InvariantCulture, $"children.{index}"), node)).Reverse();
 
     public override string FileName => JsonName.Of(
-        ("read-pattern", rules.IsFifo ? JsonName.Text("fifo") : null),
+        ("read-pattern", rules.IsFifo ? JsonText.Quote("fifo") : null),
         ("children", JsonName.List(_nodes)),
-        ("driver", JsonName.Text(DriverName)),
-        ("rewrite-corrupted", rules.Rewrites ? JsonName.Text("on") : null),
-        ("blkverify", rules.Verifies ? JsonName.Text("on") : null),
-        ("vote-threshold", JsonName.Text(rules.Threshold.ToString(CultureInfo.InvariantCulture))));
+        ("driver", JsonText.Quote(DriverName)),
+        ("rewrite-corrupted", rules.Rewrites ? JsonText.Quote("on") : null),
+        ("blkverify", rules.Verifies ? JsonText.Quote("on") : null),
+        ("vote-threshold", JsonText.Quote(rules.Threshold.ToString(CultureInfo.InvariantCulture))));
 
     /// <summary>Told what differs between two children of which one is wrong.</summary>
     internal Action<string>? Diverged { get; init; }

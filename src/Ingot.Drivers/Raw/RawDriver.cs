@@ -156,6 +156,9 @@ internal sealed class RawNode : BlockNode
         return extent with { Offset = offset };
     }
 
+    protected override IoTask<bool> CopyRangeCore(long offset, BlockNode source, long sourceOffset, long length)
+        => IsProbed && offset < BlockGraph.ProbeLength ? new IoTask<bool>(false) : _file.Node.CopyRangeAsync(offset + _offset, source, sourceOffset, length);
+
     protected override IoTask ResizeCore(long length, Preallocation preallocation)
         => _hasSize
             ? IoTask.FromException(new ErrnoException(Errno.ENOTSUP, "Cannot resize fixed-size raw disks"))

@@ -34,7 +34,7 @@ internal sealed class ThrottleNode(string? nodeName, ChildNode file, bool writab
     public override string DriverName => "throttle";
 
     public override string FileName
-        => JsonName.Of(("throttle-group", JsonName.Text(groupName)), ("driver", JsonName.Text(DriverName)), ("file", JsonName.Describe(Child)));
+        => JsonName.Of(("throttle-group", JsonText.Quote(groupName)), ("driver", JsonText.Quote(DriverName)), ("file", JsonText.Describe(Child)));
 
     // The group may be used by any loop, and the node has nothing else.
     public override BlockFeatures Features => base.Features | (Child.Features & BlockFeatures.AnyLoop);
