@@ -133,6 +133,11 @@ internal static class ConvertCommand
 
     private static async IoTask CopyAsync(CommandContext context, List<BlockNode> sources, BlockNode target, ConvertArguments plan, Interrupts interrupts)
     {
+        if (plan.TargetIsZero && plan.HasBacking)
+        {
+            throw new OptionException("Cannot use --target-is-zero when the destination image has a backing file");
+        }
+
         if (plan.Bitmaps is not null)
         {
             await BitmapCopy.CheckTargetAsync(target);

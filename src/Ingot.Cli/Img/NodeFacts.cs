@@ -31,7 +31,7 @@ internal sealed record NodeFacts(string FileName, string Driver, long Length, Im
     }
 
     /// <summary>What the image takes on its host, or null.</summary>
-    public long? ActualSize => Info.ActualSize ?? Children.Where(c => c.Role == "file").Select(c => c.Facts.ActualSize).FirstOrDefault();
+    public long? ActualSize => Info.ActualSize ?? Children.Where(c => c.Role is "file" or "image").Select(c => c.Facts.ActualSize).FirstOrDefault();
 
     /// <summary>Format-specific facts with a name for their kind; files have empty ones.</summary>
     public IReadOnlyList<(string Key, object Value)>? Specific => Info.Specific ?? (Driver == "file" ? [] : null);

@@ -84,7 +84,11 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 
     public bool IsSuspended(string tag) => _held.ContainsKey(tag);
 
-    public override IoTask<ImageInfo> GetInfoAsync() => image.Node.GetInfoAsync();
+    public override async IoTask<ImageInfo> GetInfoAsync()
+    {
+        ImageInfo below = await image.Node.GetInfoAsync();
+        return new ImageInfo { ClusterSize = below.ClusterSize, VmStateOffset = below.VmStateOffset, IsDirty = below.IsDirty };
+    }
 
     public override IoTask CloseAsync()
     {
