@@ -244,7 +244,8 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         {
             if (error is null)
             {
-                waiter.SetResult();
+                // After the one who loaded the piece: requests that wait for the same one allocate in the order in which they came.
+                waiter.SetResultLater();
             }
             else
             {

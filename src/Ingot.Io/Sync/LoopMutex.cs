@@ -29,7 +29,7 @@ public sealed class LoopMutex
     {
         if (_waiters.TryDequeue(out IoCompletionSource? next))
         {
-            EventLoop.Current.Schedule(new Wakeup(next));
+            next.SetResultLater();
         }
         else
         {

@@ -168,6 +168,9 @@ public sealed class IoCompletionSource : IoPromise
         Complete();
     }
 
+    /// <summary>Completes from the ready list, once whoever runs now has gone on as far as it gets.</summary>
+    public void SetResultLater() => EventLoop.Current.Schedule(new Wakeup(this));
+
     /// <summary>Fails the waiter.</summary>
     /// <param name="error">Thrown at the waiter.</param>
     public void SetException(Exception error)
