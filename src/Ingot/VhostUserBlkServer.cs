@@ -44,6 +44,7 @@ public sealed class VhostUserBlkServer : IAsyncDisposable
             Path = socketPath,
             Writable = !options.ReadOnly && !device.IsReadOnly,
             QueueCount = options.QueueCount,
+            Packed = options.Packed,
             LogicalBlockSize = options.LogicalBlockSize,
             Serial = options.Serial,
         };

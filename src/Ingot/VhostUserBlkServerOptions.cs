@@ -11,6 +11,9 @@ public sealed record VhostUserBlkServerOptions
     /// <summary>Queues, 1 to <see cref="VhostUserBlkOptions.MaxQueues"/>.</summary>
     public int QueueCount { get; init; } = 1;
 
+    /// <summary>Offers packed virtqueues to clients.</summary>
+    public bool Packed { get; init; }
+
     /// <summary>The logical block size that clients see; null for the smallest that the device serves well.</summary>
     public int? LogicalBlockSize { get; init; }
 

@@ -141,6 +141,7 @@ internal sealed class StorageDaemon(CommandContext context)
             Writable = options.TakeBool("writable") ?? false,
             WriteThrough = options.TakeBool("writethrough") ?? false,
             QueueCount = (int)(options.TakeNumber("num-queues", 1, VhostUserBlkOptions.MaxQueues) ?? 1),
+            Packed = options.TakeBool("packed") ?? false,
             LogicalBlockSize = (int?)options.TakeSize("logical-block-size"),
         };
     }

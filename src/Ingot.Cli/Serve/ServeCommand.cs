@@ -13,13 +13,14 @@ internal static class ServeCommand
     public static Command Command { get; } = new(
         "",
         "Serve an image over a vhost-user-blk socket",
-        ["IMAGE --socket PATH [--format FMT] [--read-only] [--snapshot]", "[--queues N] [--threads N] [--cache MODE] [--image-opts] [-q]"],
+        ["IMAGE --socket PATH [--format FMT] [--read-only] [--snapshot]", "[--queues N] [--packed] [--threads N] [--cache MODE] [--image-opts] [-q]"],
         [
             CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('s', "socket", "PATH", "where clients connect"),
             Option.Switch('r', "read-only", "clients can't write"),
             Option.Switch('\0', "snapshot", "keep the image as it is: what clients write is lost at the end"),
             Option.Value('\0', "queues", "N", "the most queues that a client may use (default 1, at most 64)"),
+            Option.Switch('\0', "packed", "clients may use packed virtqueues"),
             Option.Value('\0', "threads", "N", "threads that serve queues (default 1); more need a raw image"),
             Option.Value('t', "cache", "MODE", "none, writeback (default), writethrough, directsync or unsafe"),
             CommonOptions.Object,
@@ -44,7 +45,7 @@ internal static class ServeCommand
         {
             BlockNode node = await OpenAsync(context, arguments, nodes);
             loops = StartLoops(node, threads);
-            var options = new VhostUserBlkOptions { Id = ExportId, Path = socket, Writable = !node.IsReadOnly, QueueCount = queues };
+            var options = new VhostUserBlkOptions { Id = ExportId, Path = socket, Writable = !node.IsReadOnly, QueueCount = queues, Packed = arguments.Has("packed") };
             VhostUserBlkExport export = VhostUserBlkExport.Start(options, node, loops, context.Warn);
             try
             {
@@ -98,12 +99,13 @@ internal static class ServeCommand
     {
         string path = Path.GetFullPath(options.Path!);
         string queues = options.QueueCount > 1 ? $",num-queues={options.QueueCount}" : "";
+        string packed = options.Packed ? ",packed=on" : "";
         string access = options.Writable ? "" : ", read-only";
         context.Print($"Serving '{name}' ({node.DriverName}, {SizeText.ToHuman(node.Length)}{access}) on {path} with {EventLoop.Current.Ring.EngineName}.");
         context.Print("");
         context.Print("A virtual machine connects with:");
         context.Print("  qemu-system-x86_64 -m 1G -object memory-backend-memfd,id=mem,size=1G,share=on -machine q35,memory-backend=mem \\");
-        context.Print($"    -chardev socket,id=disk,path={path},reconnect=1 -device vhost-user-blk-pci,chardev=disk{queues}");
+        context.Print($"    -chardev socket,id=disk,path={path},reconnect=1 -device vhost-user-blk-pci,chardev=disk{queues}{packed}");
         context.Print("Programs connect with:");
         context.Print($"  ingot img info --image-opts driver=virtio-blk-vhost-user,path={path},cache.direct=on");
         context.Print($"  qemu-img info --image-opts driver=virtio-blk-vhost-user,path={path},cache.direct=on");

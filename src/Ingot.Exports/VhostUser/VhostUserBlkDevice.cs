@@ -1,18 +1,19 @@
 using Ingot.Exports.VirtioBlk;
 using Ingot.Io;
+using Ingot.Virtio;
 using Ingot.Virtio.Rings;
 using Ingot.Virtio.VhostUser;
 
 namespace Ingot.Exports.VhostUser;
 
 /// <summary>Joins the session, which lives on the export's loop, with the queue workers, which live on theirs.</summary>
-internal sealed class VhostUserBlkDevice(VirtioBlkHandler handler, QueueWorker[] workers, int maxQueueSize, Action<string> warn) : IVhostUserDevice
+internal sealed class VhostUserBlkDevice(VirtioBlkHandler handler, QueueWorker[] workers, VhostUserBlkOptions options, Action<string> warn) : IVhostUserDevice
 {
-    public ulong Features => handler.Features;
+    public ulong Features => handler.Features | (options.Packed ? VirtioFeatures.RingPacked : 0);
 
     public int QueueCount => workers.Length;
 
-    public int MaxQueueSize => maxQueueSize;
+    public int MaxQueueSize => options.MaxQueueSize;
 
     public void ReadConfig(int offset, Span<byte> destination) => handler.ReadConfig(offset, destination);
 

@@ -46,7 +46,7 @@ public sealed class VhostUserBlkExport : Export
             _workers[i] = new QueueWorker(i, loops[i % loops.Count], _handler, _warn);
         }
 
-        _device = new VhostUserBlkDevice(_handler, _workers, options.MaxQueueSize, _warn);
+        _device = new VhostUserBlkDevice(_handler, _workers, options, _warn);
     }
 
     /// <inheritdoc/>

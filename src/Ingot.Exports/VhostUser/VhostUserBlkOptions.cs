@@ -31,6 +31,9 @@ public sealed record VhostUserBlkOptions
     /// <summary>Queues (num-queues).</summary>
     public int QueueCount { get; init; } = 1;
 
+    /// <summary>Packed virtqueues are offered to drivers (packed).</summary>
+    public bool Packed { get; init; }
+
     /// <summary>The logical block size; null for the smallest that the node can do.</summary>
     public int? LogicalBlockSize { get; init; }
 

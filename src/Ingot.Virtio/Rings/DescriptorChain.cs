@@ -32,8 +32,14 @@ public sealed unsafe class DescriptorChain : IDisposable
     /// <summary>Frees the segments.</summary>
     ~DescriptorChain() => NativeMemory.Free(_segments);
 
-    /// <summary>The first descriptor: the name of the chain.</summary>
+    /// <summary>The name of the chain: its first descriptor in a split ring, its buffer id in a packed one.</summary>
     public ushort Head { get; private set; }
+
+    /// <summary>Entries of a packed ring that the chain takes.</summary>
+    internal int Entries { get; private set; }
+
+    /// <summary>What in-flight notes of a packed ring call the chain.</summary>
+    internal int Node { get; private set; }
 
     /// <summary>Bytes for the device to read.</summary>
     public long ReadableLength => _readableLength;
@@ -105,6 +111,17 @@ public sealed unsafe class DescriptorChain : IDisposable
         _writableCount = 0;
         _readableLength = 0;
         _writableLength = 0;
+    }
+
+    /// <summary>Names the chain: a packed ring tells its name last.</summary>
+    /// <param name="id">The buffer id.</param>
+    /// <param name="entries">Entries of the ring that it takes.</param>
+    /// <param name="node">What in-flight notes call it.</param>
+    internal void Name(ushort id, int entries, int node)
+    {
+        Head = id;
+        Entries = entries;
+        Node = node;
     }
 
     /// <summary>Adds a segment that is not empty; all readable ones come first. False when there are too many.</summary>

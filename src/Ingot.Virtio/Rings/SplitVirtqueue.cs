@@ -1,20 +1,8 @@
-using System.Runtime.CompilerServices;
 using Ingot.Linux;
 using Ingot.Virtio.Memory;
 using Ingot.Virtio.VhostUser;
 
 namespace Ingot.Virtio.Rings;
-
-/// <summary>What a split virtqueue is made from.</summary>
-/// <param name="Index">Its number, for messages.</param>
-/// <param name="Memory">The guest's memory.</param>
-/// <param name="Size">Entries.</param>
-/// <param name="Address">Where its parts are, as user addresses.</param>
-/// <param name="Features">What driver and device agreed on.</param>
-/// <param name="Base">Where the next available buffer is, unless the in-flight notes know better.</param>
-/// <param name="Inflight">In-flight notes, or null.</param>
-/// <param name="Log">Where writes are logged, or null.</param>
-public sealed record SplitQueueSetup(int Index, GuestMemory Memory, int Size, VringAddress Address, ulong Features, ushort Base, InflightQueue? Inflight, DirtyLog? Log);
 
 /// <summary>
 /// The device side of a split virtqueue (VIRTIO 1.3, 2.7). Everything that it reads from the rings is hostile: read once, then checked.
@@ -36,8 +24,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
     private readonly bool _indirect;
     private readonly bool[] _taken;
     private int _resubmitted;
-    private int _hint;
-    private long _lossesSeen = SharedMemoryGuard.Losses;
+    private GuestBuffers _buffers;
     private ushort _nextAvailable;
     private ushort _knownAvailable;
     private ushort _usedIndex;
@@ -46,44 +33,36 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
 
     /// <summary>Sets a queue up where its last user left off.</summary>
     /// <param name="setup">What the front-end said.</param>
+    /// <param name="inflight">In-flight notes, or null.</param>
     /// <exception cref="ErrnoException">What it said is nonsense.</exception>
-    public SplitVirtqueue(SplitQueueSetup setup)
+    public SplitVirtqueue(QueueSetup setup, InflightQueue? inflight)
     {
         _index = setup.Index;
         _memory = setup.Memory;
+        _buffers = new GuestBuffers(setup.Memory);
         _size = (uint)setup.Size;
-        _descriptors = (ulong*)Locate(setup, setup.Address.Descriptors, SplitLayout.DescriptorTableSize(setup.Size), SplitLayout.DescriptorAlignment, "descriptor table");
-        _available = (ushort*)Locate(setup, setup.Address.Available, SplitLayout.AvailableSize(setup.Size), SplitLayout.AvailableAlignment, "available ring");
-        _used = Locate(setup, setup.Address.Used, SplitLayout.UsedSize(setup.Size), SplitLayout.UsedAlignment, "used ring");
+        _descriptors = (ulong*)setup.Locate(setup.Address.Descriptors, SplitLayout.DescriptorTableSize(setup.Size), SplitLayout.DescriptorAlignment, "descriptor table");
+        _available = (ushort*)setup.Locate(setup.Address.Available, SplitLayout.AvailableSize(setup.Size), SplitLayout.AvailableAlignment, "available ring");
+        _used = setup.Locate(setup.Address.Used, SplitLayout.UsedSize(setup.Size), SplitLayout.UsedAlignment, "used ring");
         _eventIndex = (setup.Features & VirtioFeatures.EventIndex) != 0;
         _indirect = (setup.Features & VirtioFeatures.IndirectDescriptors) != 0;
         _taken = new bool[setup.Size];
-        _log = (setup.Features & VirtioFeatures.LogAll) != 0 ? setup.Log : null;
+        _log = setup.WriteLog;
         _usedLog = (setup.Address.Flags & VringAddress.LogFlag) != 0 ? setup.Log : null;
         _usedLogAddress = setup.Address.LogGuestAddress;
-        CheckLogs();
-        _inflight = setup.Inflight;
+        CheckUsedLog();
+        _inflight = inflight;
         _usedIndex = _publishedIndex = _calledIndex = Volatile.Read(ref *(ushort*)(_used + SplitLayout.IndexOffset));
         ushort[]? left = _inflight?.Recover(_usedIndex);
         _resubmit = left ?? [];
-        _nextAvailable = _knownAvailable = left is null ? setup.Base : (ushort)(_usedIndex + left.Length);
+        _nextAvailable = _knownAvailable = left is null ? (ushort)setup.Base : (ushort)(_usedIndex + left.Length);
     }
 
     /// <inheritdoc/>
     public override int Size => (int)_size;
 
     /// <inheritdoc/>
-    public override ushort NextAvailable => _nextAvailable;
-
-    /// <summary>Whether a ring's parts are in a guest's memory; while regions come and go one by one they may not be.</summary>
-    /// <param name="memory">The guest's memory.</param>
-    /// <param name="address">Where its parts are.</param>
-    /// <param name="size">Entries.</param>
-    /// <returns>True when all are.</returns>
-    public static bool IsMapped(GuestMemory memory, in VringAddress address, int size)
-        => memory.FindUser(address.Descriptors, (ulong)SplitLayout.DescriptorTableSize(size)) != null
-            && memory.FindUser(address.Available, (ulong)SplitLayout.AvailableSize(size)) != null
-            && memory.FindUser(address.Used, (ulong)SplitLayout.UsedSize(size)) != null;
+    public override uint Position => _nextAvailable;
 
     /// <inheritdoc/>
     public override PopResult TryPop(DescriptorChain chain)
@@ -206,7 +185,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
             return false;
         }
 
-        if (SharedMemoryGuard.Losses != _lossesSeen && FindLoss() is { } loss)
+        if (_buffers.FindLoss() is { } loss)
         {
             Break(loss);
             return false;
@@ -214,14 +193,6 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
 
         _knownAvailable = available;
         return available != _nextAvailable;
-    }
-
-    // Somebody's memory went away; only if it is this guest's, the ring is no ring any more.
-    private string? FindLoss()
-    {
-        _lossesSeen = SharedMemoryGuard.Losses;
-        GuestRegion? lost = _lossesSeen == 0 ? null : _memory.Regions.FirstOrDefault(r => r.Mapping.IsLost);
-        return lost is null ? null : $"the front-end has shrunk the file of the memory region at guest address 0x{lost.GuestAddress:x}";
     }
 
     private PopResult Fetch(ushort head, DescriptorChain chain)
@@ -255,7 +226,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
                     return Break($"descriptor {index} of chain {head} may not be indirect");
                 }
 
-                table = FindTable(address, length, out tableSize);
+                table = _buffers.FindTable(address, length, out tableSize);
                 if (table == null)
                 {
                     return Break($"the indirect table of {length} bytes at guest address 0x{address:x} of chain {head} is misplaced");
@@ -272,7 +243,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
                 return Break($"chain {head} has a readable descriptor after a writable one");
             }
 
-            if (!TryAdd(chain, address, length, writable))
+            if (!_buffers.TryAdd(chain, address, length, writable))
             {
                 return Break($"the buffer of {length} bytes at guest address 0x{address:x} of chain {head} is not in memory, or the chain has more than {DescriptorChain.MaxSegments} buffers");
             }
@@ -305,74 +276,18 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
         return PopResult.Popped;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryAdd(DescriptorChain chain, ulong address, uint length, bool writable)
-    {
-        byte* start = _memory.Find(address, ref _hint, out ulong available);
-        return (ulong)length - 1 < available ? chain.TryAdd(start, length, writable) : TryAddPieces(chain, address, length, writable);
-    }
-
-    // A buffer may go on in the next region, and may be empty.
-    private bool TryAddPieces(DescriptorChain chain, ulong address, ulong length, bool writable)
-    {
-        while (length > 0)
-        {
-            byte* start = _memory.Find(address, ref _hint, out ulong available);
-            ulong piece = Math.Min(available, length);
-            if (piece == 0 || !chain.TryAdd(start, piece, writable))
-            {
-                return false;
-            }
-
-            address += piece;
-            length -= piece;
-        }
-
-        return true;
-    }
-
-    private ulong* FindTable(ulong address, uint length, out uint tableSize)
-    {
-        tableSize = length / SplitLayout.DescriptorSize;
-        if (length == 0 || length % SplitLayout.DescriptorSize != 0)
-        {
-            return null;
-        }
-
-        byte* start = _memory.Find(address, ref _hint, out ulong available);
-        return length <= available ? (ulong*)start : null;
-    }
-
     private PopResult Break(string defect)
     {
-        Defect = $"Queue {_index}: {FindLoss() ?? defect}";
+        Defect = $"Queue {_index}: {_buffers.FindLoss() ?? defect}";
         return PopResult.Broken;
     }
 
-    private void CheckLogs()
+    private void CheckUsedLog()
     {
-        if (_log is not null && !_log.Covers(_memory.GuestEnd))
-        {
-            throw new ErrnoException(Errno.EPROTO, $"SET_LOG_BASE: the log does not cover guest memory up to 0x{_memory.GuestEnd:x}");
-        }
-
         ulong usedEnd = _usedLogAddress + (ulong)SplitLayout.UsedSize((int)_size);
         if (_usedLog is not null && (usedEnd < _usedLogAddress || !_usedLog.Covers(usedEnd)))
         {
             throw new ErrnoException(Errno.EPROTO, $"SET_VRING_ADDR: log address 0x{_usedLogAddress:x} of queue {_index} is outside of the log");
         }
-    }
-
-    private static byte* Locate(SplitQueueSetup setup, ulong address, int length, int alignment, string part)
-    {
-        byte* start = setup.Memory.FindUser(address, (ulong)length);
-        if (start == null)
-        {
-            throw new ErrnoException(Errno.EPROTO, $"SET_VRING_ADDR: the {part} of queue {setup.Index}, {length} bytes at user address 0x{address:x}, is in no memory region");
-        }
-
-        return ((nint)start & (alignment - 1)) == 0
-            ? start
-            : throw new ErrnoException(Errno.EPROTO, $"SET_VRING_ADDR: the {part} of queue {setup.Index} at user address 0x{address:x} is not aligned to {alignment} bytes");
     }
 }

@@ -25,8 +25,11 @@ public abstract class Virtqueue
     /// <summary>Entries.</summary>
     public abstract int Size { get; }
 
-    /// <summary>Where the next available buffer will be: the base that a front-end asks for when it stops the ring.</summary>
-    public abstract ushort NextAvailable { get; }
+    /// <summary>
+    /// Where to go on, as vhost-user's GET_VRING_BASE has it: of a split ring the index of the next available buffer; of a packed ring its place,
+    /// and in the high half that of the next answer.
+    /// </summary>
+    public abstract uint Position { get; }
 
     /// <summary>Takes the next chain.</summary>
     /// <param name="chain">Filled.</param>

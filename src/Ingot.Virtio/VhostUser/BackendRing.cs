@@ -12,7 +12,7 @@ internal sealed class BackendRing(int index)
 
     internal int Size { get; set; }
 
-    internal ushort Base { get; set; }
+    internal uint Base { get; set; }
 
     internal VringAddress? Address { get; set; }
 

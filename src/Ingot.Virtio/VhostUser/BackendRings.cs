@@ -25,6 +25,9 @@ internal sealed class BackendRings
         }
     }
 
+    /// <summary>True once packed rings were agreed on.</summary>
+    internal bool ArePacked => (_features & VirtioFeatures.RingPacked) != 0;
+
     internal static void Require(bool condition, VhostUserRequest request, string otherwise)
     {
         if (!condition)
@@ -81,8 +84,8 @@ internal sealed class BackendRings
     }
 
     /// <summary>GET_VRING_BASE: stops a ring until it gets a new kick.</summary>
-    /// <returns>Where the next available buffer will be.</returns>
-    internal async IoTask<ushort> StopAsync(BackendRing ring)
+    /// <returns>Where to go on, see <see cref="Virtqueue.Position"/>.</returns>
+    internal async IoTask<uint> StopAsync(BackendRing ring)
     {
         await PauseAsync(ring);
         ring.DropKick();
@@ -214,36 +217,44 @@ internal sealed class BackendRings
         {
             await _device.StopQueueAsync(ring.Index);
             ring.Running = null;
-            ring.Base = queue.NextAvailable;
+            ring.Base = queue.Position;
         }
     }
 
     // While regions come and go one by one, a ring whose memory is away waits for it.
     private async IoTask ResumeAsync(BackendRing ring, bool mayLackMemory = false)
     {
-        if (ring.Running is null && ring.CanRun && !(mayLackMemory && !SplitVirtqueue.IsMapped(_memory, ring.Address!.Value, ring.Size)))
+        if (ring.Running is not null || !ring.CanRun)
         {
-            var queue = new SplitVirtqueue(new SplitQueueSetup(ring.Index, _memory, ring.Size, ring.Address!.Value, _features, ring.Base, NotesOf(ring), _log));
+            return;
+        }
+
+        var setup = new QueueSetup(ring.Index, _memory, ring.Size, ring.Address!.Value, _features, ring.Base, _log);
+        if (!mayLackMemory || setup.IsMapped)
+        {
+            Virtqueue queue = setup.IsPacked
+                ? new PackedVirtqueue(setup, HasNotes(setup) ? _inflight!.GetPackedQueue(ring.Index, ring.Size) : null)
+                : new SplitVirtqueue(setup, HasNotes(setup) ? _inflight!.GetQueue(ring.Index, ring.Size) : null);
             ring.Running = queue;
             await _device.StartQueueAsync(ring.Index, queue, ring.Doorbells);
         }
     }
 
     // A guest may choose a larger ring than its front-end asked a buffer for; it is served all the same.
-    private InflightQueue? NotesOf(BackendRing ring)
+    private bool HasNotes(QueueSetup setup)
     {
         if (_inflight is null)
         {
-            return null;
+            return false;
         }
 
-        if (_inflight.HasRoomFor(ring.Index, ring.Size))
+        if (!_inflight.HasRoomFor(setup.Index, setup.Size, setup.IsPacked))
         {
-            return _inflight.GetQueue(ring.Index, ring.Size);
+            _device.Warn($"Queue {setup.Index} of {setup.Size} entries does not fit the in-flight buffer: if this server dies, its requests in flight are lost");
+            return false;
         }
 
-        _device.Warn($"Queue {ring.Index} of {ring.Size} entries does not fit the in-flight buffer: if this server dies, its requests in flight are lost");
-        return null;
+        return true;
     }
 
     private static GuestRegion Share(GuestRegion region) => region with { Mapping = region.Mapping.Share() };

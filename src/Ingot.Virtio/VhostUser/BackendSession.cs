@@ -193,12 +193,12 @@ public sealed class BackendSession
                 return null;
             case VhostUserRequest.SetVringBase:
                 VringState start = message.Read<VringState>();
-                Require(start.Value <= ushort.MaxValue, request, $"base {start.Value} of queue {start.Index} is over {ushort.MaxValue}");
-                await _rings.ChangeAsync(_rings.Get(request, start.Index), ring => ring.Base = (ushort)start.Value);
+                Require(start.Value <= ushort.MaxValue || _rings.ArePacked, request, $"base {start.Value} of queue {start.Index} is over {ushort.MaxValue}");
+                await _rings.ChangeAsync(_rings.Get(request, start.Index), ring => ring.Base = start.Value);
                 return null;
             case VhostUserRequest.GetVringBase:
                 uint index = message.Read<VringState>().Index;
-                ushort next = await _rings.StopAsync(_rings.Get(request, index));
+                uint next = await _rings.StopAsync(_rings.Get(request, index));
                 return Reply(message).Add(new VringState(index, next));
             case VhostUserRequest.SetVringKick or VhostUserRequest.SetVringCall or VhostUserRequest.SetVringErr:
                 await _rings.SetDoorbellAsync(request, message);
@@ -293,7 +293,7 @@ public sealed class BackendSession
     {
         VhostUserInflight wish = message.Read<VhostUserInflight>();
         InflightRegion.Check(wish, VhostUserRequest.GetInflightFd);
-        long size = InflightRegion.SizeOf(wish.QueueCount, Math.Max(wish.QueueSize, _device.MaxQueueSize));
+        long size = InflightRegion.SizeOf(wish.QueueCount, Math.Max(wish.QueueSize, _device.MaxQueueSize), _rings.ArePacked);
         VhostUserMessage reply = Reply(message).Add(new VhostUserInflight((ulong)size, 0, wish.QueueCount, wish.QueueSize));
         reply.Descriptors.Add(SharedMapping.CreateFile("ingot-inflight", size));
         return reply;

@@ -7,7 +7,7 @@ namespace Ingot.Virtio.VhostUser;
 
 /// <summary>
 /// The buffer in which we note what is in flight. The front-end keeps it for us, so that after our death our successor finds what we left undone:
-/// one part a queue, in the layout for split rings of the vhost-user documentation ("Inflight I/O tracking").
+/// one part a queue, in the layouts of the vhost-user documentation ("Inflight I/O tracking").
 /// </summary>
 public sealed unsafe class InflightRegion
 {
@@ -29,8 +29,9 @@ public sealed unsafe class InflightRegion
     /// <summary>Bytes of the buffer for so many queues.</summary>
     /// <param name="queueCount">Queues.</param>
     /// <param name="queueSize">Entries of each.</param>
+    /// <param name="packed">True for packed rings.</param>
     /// <returns>Bytes.</returns>
-    public static long SizeOf(int queueCount, int queueSize) => (long)queueCount * PartSize(queueSize);
+    public static long SizeOf(int queueCount, int queueSize, bool packed = false) => (long)queueCount * PartSize(queueSize, packed);
 
     /// <summary>Maps a buffer that the front-end gave back.</summary>
     /// <param name="file">The file; may be closed afterwards.</param>
@@ -75,8 +76,9 @@ public sealed unsafe class InflightRegion
     /// <summary>Whether the buffer has room for a queue.</summary>
     /// <param name="index">The queue.</param>
     /// <param name="queueSize">Its entries.</param>
+    /// <param name="packed">True for a packed ring.</param>
     /// <returns>True when it has.</returns>
-    public bool HasRoomFor(int index, int queueSize) => index < QueueCount && PartSize(queueSize) <= _partSize;
+    public bool HasRoomFor(int index, int queueSize, bool packed = false) => index < QueueCount && PartSize(queueSize, packed) <= _partSize;
 
     /// <summary>The part of one queue.</summary>
     /// <param name="index">The queue.</param>
@@ -88,10 +90,24 @@ public sealed unsafe class InflightRegion
         return new InflightQueue(_mapping.Pointer + (index * _partSize), queueSize);
     }
 
+    /// <summary>The part of one packed queue.</summary>
+    /// <param name="index">The queue.</param>
+    /// <param name="queueSize">Its entries.</param>
+    /// <returns>The part.</returns>
+    public PackedInflightQueue GetPackedQueue(int index, int queueSize)
+    {
+        ArgumentOutOfRangeException.ThrowIfEqual(HasRoomFor(index, queueSize, packed: true), false);
+        return new PackedInflightQueue(_mapping.Pointer + (index * _partSize), queueSize);
+    }
+
     /// <summary>Unmaps the buffer; the front-end keeps it.</summary>
     public void Release() => _mapping.Release();
 
-    private static int PartSize(int queueSize) => (sizeof(InflightQueue.Head) + (sizeof(InflightQueue.State) * queueSize) + Alignment - 1) & -Alignment;
+    private static int PartSize(int queueSize, bool packed)
+    {
+        int bytes = packed ? PackedInflightQueue.SizeOf(queueSize) : sizeof(InflightQueue.Head) + (sizeof(InflightQueue.State) * queueSize);
+        return (bytes + Alignment - 1) & -Alignment;
+    }
 }
 
 /// <summary>The in-flight notes of one queue. The order of the stores is what makes a death at any point recoverable.</summary>

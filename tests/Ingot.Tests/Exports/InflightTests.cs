@@ -118,7 +118,7 @@ public class InflightTests
         SharedMapping mapping = SharedMapping.Map(memoryFile, 0, 1 << 16, "memory");
         GuestMemory memory = GuestMemory.Create([new GuestRegion(0, 0, mapping)]);
         var address = new VringAddress { Descriptors = 0, Available = 4096, Used = 8192 };
-        var queue = new SplitVirtqueue(new SplitQueueSetup(0, memory, Size, address, 0, 0, notes.GetQueue(0, Size), null));
+        var queue = new SplitVirtqueue(new QueueSetup(0, memory, Size, address, 0, 0, null), notes.GetQueue(0, Size));
         Span<Descriptor> table = new(mapping.Pointer, Size);
         table[0] = table[1] = new Descriptor { Address = 16384, Length = 1, Flags = DescriptorFlags.Write };
         var available = (ushort*)(mapping.Pointer + 4096);
