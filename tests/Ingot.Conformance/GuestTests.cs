@@ -26,6 +26,15 @@ public class GuestTests
         }
     }
 
+    [Fact]
+    public async Task A_guest_uses_packed_virtqueues()
+    {
+        using var work = new Workspace();
+        (await Command.Ingot("img", "create", "-q", "-f", "raw", work["disk"], "128M")).Succeeded();
+        await using Server server = await Server.Serve(work["disk"], work["sock"], "--format", "raw", "--packed");
+        (await Command.Run(Programs.RunGuest, "--socket", server.Socket, "--device", "packed=on", "--set", "PACKED=1", "--timeout", "240", Programs.Scenario("basic.sh"))).Succeeded();
+    }
+
     [Theory]
     [InlineData("raw")]
     [InlineData("qcow2")]
@@ -51,17 +60,19 @@ public class GuestTests
     [Theory]
     [InlineData("raw", 1)]
     [InlineData("raw", 2)]
+    [InlineData("raw", 1, "--packed")]
     [InlineData("qcow2", 1)]
-    public async Task A_guest_goes_on_after_the_server_was_killed_and_started_again(string format, int queues)
+    public async Task A_guest_goes_on_after_the_server_was_killed_and_started_again(string format, int queues, params string[] more)
     {
         using var work = new Workspace();
         (await Command.Ingot("img", "create", "-q", "-f", format, work["disk"], "128M")).Succeeded();
-        string[] options = ["--format", format, "--queues", $"{queues}"];
+        string[] options = ["--format", format, "--queues", $"{queues}", .. more];
+        string packed = more.Contains("--packed") ? "on" : "off";
         Server server = await Server.Serve(work["disk"], work["sock"], options);
         try
         {
             using Process guest = Command.Start(
-                Programs.RunGuest, "--socket", work["sock"], "--reconnect", "--queues", $"{queues}", "--timeout", "240", Programs.Scenario("crash.sh"));
+                Programs.RunGuest, "--socket", work["sock"], "--reconnect", "--queues", $"{queues}", "--device", $"packed={packed}", "--timeout", "240", Programs.Scenario("crash.sh"));
             Task<string> rest = KillWhileWriting(guest);
             string console = await rest;
             Assert.True(guest.ExitCode == 0, console + server.Log);
