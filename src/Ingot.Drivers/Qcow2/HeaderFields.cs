@@ -16,6 +16,9 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
     /// <summary>True when the place of the L1 table, or the size, waits for the table to be written.</summary>
     internal bool IsMapDirty { get; private set; }
 
+    /// <summary>The size that the file goes on to say while what a new one shows is not in place; null for the current one.</summary>
+    internal long? HeldSize { get; set; }
+
     internal void MoveRefcountTable(long offset, int clusters)
     {
         Current = Current with { RefcountTableOffset = offset, RefcountTableClusters = clusters };
@@ -53,7 +56,7 @@ internal sealed class HeaderFields(HostFile file, Qcow2Header header)
 
         IsMapDirty = false;
         var fields = new byte[24];
-        BinaryPrimitives.WriteUInt64BigEndian(fields, (ulong)Current.Size);
+        BinaryPrimitives.WriteUInt64BigEndian(fields, (ulong)(HeldSize ?? Current.Size));
         BinaryPrimitives.WriteUInt32BigEndian(fields.AsSpan(EncryptionField - SizeField), (uint)Current.Encryption);
         BinaryPrimitives.WriteUInt32BigEndian(fields.AsSpan(12), (uint)Current.L1Entries);
         BinaryPrimitives.WriteUInt64BigEndian(fields.AsSpan(16), (ulong)Current.L1Offset);

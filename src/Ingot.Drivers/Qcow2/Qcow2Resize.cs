@@ -78,20 +78,36 @@ internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, Cluste
         await image.TrimFileAsync();
     }
 
+    // The file says the new size when what is new reads as zeroes; before, a crash would show what the backing file has there.
     private async IoTask GrowAsync(long oldLength, long length)
     {
-        int needed = (int)_geometry.L1EntriesFor(length);
-        PagedTable l1 = image.Map.L1;
-        if (needed > l1.Count)
+        long size = oldLength;
+        image.Header.HeldSize = oldLength;
+        try
         {
-            await L1Growth.GrowAsync(image, needed, length);
-        }
-        else
-        {
-            image.Header.ChangeMap(l1.Offset, l1.Count, length);
-        }
+            int needed = (int)_geometry.L1EntriesFor(length);
+            if (needed > image.Map.L1.Count)
+            {
+                await L1Growth.GrowAsync(image, needed, length);
+            }
+            else
+            {
+                image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, length);
+            }
 
-        // New bytes read as zeroes, whatever the backing file has there.
+            await ZeroGrowthAsync(oldLength, length);
+            size = length;
+        }
+        finally
+        {
+            image.Header.HeldSize = null;
+            image.Header.ChangeMap(image.Map.L1.Offset, image.Map.L1.Count, size);
+        }
+    }
+
+    // New bytes read as zeroes, whatever the backing file has there.
+    private async IoTask ZeroGrowthAsync(long oldLength, long length)
+    {
         long backed = Math.Min(image.Backing?.Node.Length ?? 0, length);
         if (backed > oldLength)
         {

@@ -49,4 +49,14 @@ public class Qcow2CrashTests(ITestOutputHelper output)
         output.WriteLine(what);
         Loop.Run(async () => await new CrashWorkload(seed, CrashSetup.Draw(seed) with { States = 200 }).RunAsync());
     }
+
+    /// <summary>Each found a fault, with more at work than a guest.</summary>
+    [Theory]
+    [InlineData(31144, "a disk that grew showed its backing file's bytes behind the old end")]
+    [InlineData(10287, "a bitmap that was removed but still stored had the old size")]
+    public void Found_with_more(int seed, string what)
+    {
+        output.WriteLine(what);
+        Loop.Run(async () => await new CrashWorkload(seed, CrashSetup.DrawMore(seed)).RunAsync());
+    }
 }
