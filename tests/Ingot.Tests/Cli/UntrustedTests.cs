@@ -96,14 +96,14 @@ public sealed class UntrustedTests : IDisposable
         Fails("count of references needs", "check", "--untrusted", "-f", "qcow2", _directory["large"]);
     }
 
-    // L1 entries that name L2 tables all over a huge file: each costs the check memory for the neighbourhood.
+    // L1 entries that name L2 tables all over a huge file, each twice: that costs the check memory for counts of the neighbourhood.
     private static void WriteScatteredTables(string path)
     {
-        const int Entries = 1000;
+        const int Entries = 2000;
         byte[] l1 = new byte[Entries * 8];
         for (int i = 0; i < Entries; i++)
         {
-            BinaryPrimitives.WriteUInt64BigEndian(l1.AsSpan(i * 8), (1UL << 63) | ((ulong)(i + 1) << 33));
+            BinaryPrimitives.WriteUInt64BigEndian(l1.AsSpan(i * 8), (1UL << 63) | ((ulong)((i / 2) + 1) << 33));
         }
 
         using FileStream file = File.OpenWrite(path);
