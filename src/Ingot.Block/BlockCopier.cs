@@ -87,6 +87,11 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
 
     private static int UnitOf(BlockNode target, CopyOptions options)
     {
+        if (options.Compress)
+        {
+            return Math.Max(target.Limits.OptimalTransfer, 512);
+        }
+
         int unit = Math.Max(Math.Max(options.SparseLength, target.Limits.RequestAlignment), 512);
         int cluster = target.Limits.OptimalTransfer;
         return cluster > unit && cluster % unit == 0 && cluster <= CopyOptions.MaxChunk ? cluster : unit;

@@ -73,5 +73,14 @@ internal readonly record struct ExtentLimits(long Unit, long Max)
             : throw new OptionException($"Cannot meet constraints with opt-{kind} {unit} and max-{kind} {max}");
     }
 
-    internal bool Allows(long offset, long length) => (Unit == 0 || (offset % Unit == 0 && length % Unit == 0)) && (Max == 0 || length <= Max);
+    /// <summary>The first of the requests that a range is cut into: parts of a unit at both ends, whole ones between them.</summary>
+    internal long FirstPiece(long offset, long length)
+    {
+        long unit = Math.Max(Unit, 1);
+        long ahead = offset % unit;
+        long whole = length / unit * unit;
+        return ahead > 0 ? Math.Min(length, unit - ahead)
+            : whole == 0 ? length
+            : Max > 0 ? Math.Min(whole, Max / unit * unit) : whole;
+    }
 }

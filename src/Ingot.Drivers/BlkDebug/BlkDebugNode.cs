@@ -143,22 +143,39 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
     protected override async IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags)
     {
         (long start, long end) = Widen(offset, length);
-        if (!Zeroes.Allows(offset, length) || end - start != length)
+        if (end - start != length)
         {
             await base.WriteZeroesCore(offset, length, flags);
             return;
         }
 
-        await EnterAsync(DebugRequests.WriteZeroes, offset, length);
-        await image.Node.WriteZeroesAsync(offset, length, flags);
+        for (long at = offset; at < end;)
+        {
+            long piece = Zeroes.FirstPiece(at, end - at);
+            if (piece < Zeroes.Unit)
+            {
+                await base.WriteZeroesCore(at, piece, flags);
+            }
+            else
+            {
+                await EnterAsync(DebugRequests.WriteZeroes, at, piece);
+                await image.Node.WriteZeroesAsync(at, piece, flags);
+            }
+
+            at += piece;
+        }
     }
 
     protected override async IoTask DiscardCore(long offset, long length)
     {
-        if (Discards.Allows(offset, length))
+        // Nothing happens to blocks that are not covered whole.
+        long end = (offset + length) / align * align;
+        for (long at = (offset + align - 1) / align * align; at < end;)
         {
-            await EnterAsync(DebugRequests.Discard, offset, length);
-            await image.Node.DiscardAsync(offset, length);
+            long piece = Discards.FirstPiece(at, end - at);
+            await EnterAsync(DebugRequests.Discard, at, piece);
+            await image.Node.DiscardAsync(at, piece);
+            at += piece;
         }
     }
 
