@@ -291,7 +291,11 @@ public sealed class BlockGraph
         }
 
         bool? readOnly = options.TakeBool("read-only");
-        return Apply(flags, OpenFlags.ReadWrite, readOnly is null ? null : !readOnly.Value);
+        flags = Apply(flags, OpenFlags.ReadWrite, readOnly is null ? null : !readOnly.Value);
+
+        // Without locks nothing would keep two writers apart.
+        const OpenFlags unguarded = OpenFlags.ForceShare | OpenFlags.ReadWrite;
+        return (flags & unguarded) != unguarded ? flags : throw new OptionException("force-share=on can only be used with read-only images");
     }
 
     private static ZeroDetection TakeZeroDetection(OptionSet options, OpenFlags flags) => options.TakeWord("detect-zeroes", "off", "on", "unmap") switch

@@ -33,7 +33,7 @@ internal static class BitmapCommand
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {
-        long? granularity = arguments.Size("granularity", "granularity", 1);
+        long? granularity = arguments.Size("granularity", "granularity") is > 0 and var size ? size : null;
         if (arguments.Operands.Count != 2)
         {
             throw Refuse("Expecting filename and bitmap name");
@@ -52,12 +52,12 @@ internal static class BitmapCommand
 
         BlockGraph graph = context.NewGraph();
         BlockNode? source = null;
-        BlockNode node = await ImageOpener.OpenAsync(graph, arguments, arguments.Operands[0], OpenFlags.ReadWrite);
+        BlockNode node = await ImageOpener.OpenAsync(graph, arguments, arguments.Operands[0], OpenFlags.ReadWrite | OpenFlags.NoBacking);
         try
         {
             if (arguments.Last("source-file") is { } name)
             {
-                source = await ImageOpener.OpenByNameAsync(graph, name, arguments.Last("source-format"), ImageOpener.CommonFlags(arguments));
+                source = await ImageOpener.OpenByNameAsync(graph, name, arguments.Last("source-format"), OpenFlags.NoBacking | ImageOpener.CommonFlags(arguments));
             }
 
             foreach ((string operation, string? value) in arguments.Options.Where(o => Operations.Contains(o.Name)))

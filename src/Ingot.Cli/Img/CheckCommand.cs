@@ -40,9 +40,7 @@ internal static class CheckCommand
         OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "source cache") | OpenFlags.Check | (arguments.Has("untrusted") ? OpenFlags.NoBacking : OpenFlags.None);
         if (repair != Qcow2Repair.None)
         {
-            flags |= arguments.Has("force-share")
-                ? throw new OptionException($"Could not open '{name}': force-share=on can only be used with read-only images")
-                : OpenFlags.ReadWrite;
+            flags |= OpenFlags.ReadWrite;
         }
 
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, name, flags);

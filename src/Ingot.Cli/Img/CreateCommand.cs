@@ -102,7 +102,7 @@ internal static class CreateCommand
         }
     }
 
-    // Opens the backing file to see that it can be used, and how large it is.
+    // Opens the backing file to see that it can be used, and how large it is. None of its data is read, so that a VM may be writing to it meanwhile.
     private static async IoTask<long?> CheckBackingAsync(BlockGraph graph, string fileName, string backing, string? format, long? size, bool isUnsafe)
     {
         if (backing.Length == 0)
@@ -126,7 +126,7 @@ internal static class CreateCommand
         {
             if (format is not null)
             {
-                BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo);
+                BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo | OpenFlags.ForceShare);
                 size ??= (node.Length + Sector - 1) / Sector * Sector;
                 await node.CloseAsync();
                 return size;
@@ -144,7 +144,7 @@ internal static class CreateCommand
 
     private static async IoTask<string> DetectAsync(BlockGraph graph, string full)
     {
-        BlockNode node = await graph.OpenFileAsync(full, null, OpenFlags.NoIo | OpenFlags.NoBacking);
+        BlockNode node = await graph.OpenFileAsync(full, null, OpenFlags.NoIo | OpenFlags.NoBacking | OpenFlags.ForceShare);
         string name = node.DriverName;
         await node.CloseAsync();
         return name;

@@ -38,11 +38,6 @@ internal static class SnapshotCommand
         }
 
         string operation = Operations.FirstOrDefault(arguments.Has) ?? "list";
-        if (operation != "list" && arguments.Has("force-share"))
-        {
-            throw new OptionException($"Could not open '{arguments.Operands[0]}': force-share=on can only be used with read-only images");
-        }
-
         OpenFlags flags = operation == "list" ? OpenFlags.None : OpenFlags.ReadWrite;
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], flags);
         try
