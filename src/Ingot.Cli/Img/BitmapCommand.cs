@@ -117,7 +117,7 @@ internal static class BitmapCommand
         DirtyBitmap content = source is Qcow2Node other ? await other.GetBitmapAsync(name) : throw new ErrnoException(Errno.ENOENT, $"Dirty bitmap '{name}' not found");
         if (content.Length != image.Length)
         {
-            throw new ErrnoException(Errno.EINVAL, $"Bitmaps are of different sizes (destination size is {image.Length} and source size is {content.Length}) and can't be merged");
+            throw new ErrnoException(Errno.EINVAL, $"Bitmaps are of different sizes (destination size is {image.Length}, source size is {content.Length}) and can't be merged");
         }
 
         await image.MergeBitmapAsync(bitmap, content);

@@ -82,7 +82,7 @@ internal sealed class BitmapCopy(Qcow2Node source, IReadOnlyList<DirtyBitmapInfo
             DirtyBitmap content = await source.GetBitmapAsync(bitmap.Name);
             if (content.Length != target.Length)
             {
-                throw new ErrnoException(Errno.EINVAL, $"Bitmaps are of different sizes (destination size is {target.Length} and source size is {content.Length}) and can't be merged");
+                throw new ErrnoException(Errno.EINVAL, $"Bitmaps are of different sizes (destination size is {target.Length}, source size is {content.Length}) and can't be merged");
             }
 
             await target.MergeBitmapAsync(bitmap.Name, content);

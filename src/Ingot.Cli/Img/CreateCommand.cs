@@ -13,7 +13,7 @@ internal static class CreateCommand
     public static Command Command { get; } = new(
         "create",
         "Create and format new image file",
-        ["[-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]]", "[--object OBJDEF] [-u] FILENAME [SIZE[bkKMGTPE]]"],
+        ["[-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]]", "[--object OBJDEF] [--untrusted] [-u] FILENAME [SIZE[bkKMGTPE]]"],
         [
             CommonOptions.Quiet,
             Option.Value('f', "format", "FMT", "specifies format of the new image, default is raw"),
@@ -21,7 +21,7 @@ internal static class CreateCommand
             Option.Value('b', "backing", "BACKING_FILENAME", "stack new image on top of BACKING_FILENAME\n(for formats which support stacking)"),
             Option.Value('F', "backing-format", "BACKING_FMT", "specify format of BACKING_FILENAME"),
             Option.Switch('u', "backing-unsafe", "do not fail if BACKING_FILENAME can not be read"),
-            CommonOptions.Object,
+            CommonOptions.Untrusted, CommonOptions.Object,
         ],
         [
             ("FILENAME", "image file to create.  It will be overwritten if it exists"),
@@ -76,7 +76,8 @@ internal static class CreateCommand
         BlockGraph graph = context.NewGraph();
         if (options.Peek("backing_file") is { } backing)
         {
-            size = await CheckBackingAsync(graph, fileName, backing, options.Peek("backing_fmt"), size, arguments.Has("backing-unsafe"));
+            OpenFlags trust = arguments.Has("untrusted") ? OpenFlags.Untrusted : OpenFlags.None;
+            size = await CheckBackingAsync(graph, fileName, backing, options.Peek("backing_fmt"), trust, size, arguments.Has("backing-unsafe"));
         }
 
         if (size is not { } bytes)
@@ -103,7 +104,7 @@ internal static class CreateCommand
     }
 
     // Opens the backing file to see that it can be used, and how large it is. None of its data is read, so that a VM may be writing to it meanwhile.
-    private static async IoTask<long?> CheckBackingAsync(BlockGraph graph, string fileName, string backing, string? format, long? size, bool isUnsafe)
+    private static async IoTask<long?> CheckBackingAsync(BlockGraph graph, string fileName, string backing, string? format, OpenFlags trust, long? size, bool isUnsafe)
     {
         if (backing.Length == 0)
         {
@@ -126,13 +127,13 @@ internal static class CreateCommand
         {
             if (format is not null)
             {
-                BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo | OpenFlags.ForceShare);
+                BlockNode node = await graph.OpenFileAsync(full, format, OpenFlags.NoIo | OpenFlags.ForceShare | trust);
                 size ??= (node.Length + Sector - 1) / Sector * Sector;
                 await node.CloseAsync();
                 return size;
             }
 
-            detected = await DetectAsync(graph, full);
+            detected = await DetectAsync(graph, full, trust);
         }
         catch (ErrnoException e)
         {
@@ -142,9 +143,9 @@ internal static class CreateCommand
         throw new OptionException($"Backing file specified without backing format\nDetected format of {detected}.");
     }
 
-    private static async IoTask<string> DetectAsync(BlockGraph graph, string full)
+    private static async IoTask<string> DetectAsync(BlockGraph graph, string full, OpenFlags trust)
     {
-        BlockNode node = await graph.OpenFileAsync(full, null, OpenFlags.NoIo | OpenFlags.NoBacking | OpenFlags.ForceShare);
+        BlockNode node = await graph.OpenFileAsync(full, null, OpenFlags.NoIo | OpenFlags.NoBacking | OpenFlags.ForceShare | trust);
         string name = node.DriverName;
         await node.CloseAsync();
         return name;

@@ -21,6 +21,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
     private List<BitmapEntry> _entries = [];
     private DirtyBitmap[] _recording = [];
     private bool _isRead;
+    private long _loadedBytes;
     private bool _mustStore;
 
     /// <summary>True when closing must write bitmaps.</summary>
@@ -291,7 +292,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
         }
 
         long stored = StoredLength(image.Length, entry.GranularityBits);
-        UntrustedImage.LimitTable(image.Flags, image.File.FileName, $"dirty bitmap '{entry.Name}'", stored);
+        UntrustedImage.LimitTable(image.Flags, image.File.FileName, $"dirty bitmaps up to '{entry.Name}'", _loadedBytes + stored);
         if (stored > MaxStoredLength || entry.TableEntries != _geometry.ClustersFor(stored))
         {
             throw new ImageFormatException($"Image '{image.File.FileName}': Bitmap '{entry.Name}' doesn't satisfy the constraints: its table has {entry.TableEntries} entries");
@@ -316,6 +317,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
         }
 
         entry.Content = content;
+        _loadedBytes += stored;
     }
 
     private async IoTask WriteAsync(BitmapEntry entry)

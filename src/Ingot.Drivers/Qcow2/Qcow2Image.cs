@@ -149,6 +149,7 @@ internal sealed class Qcow2Image
 
         UntrustedImage.LimitTable(flags, file.FileName, "L1 table", header.L1Entries * 8L);
         PagedTable l1 = await PagedTable.ReadAsync(file, header.L1Offset, header.L1Entries);
+        UntrustedTables.RefuseSharedL2(checks ? OpenFlags.None : flags, file.FileName, l1);
         file.Signal(BlockEvents.LoadRefcountTable);
         PagedTable refcounts = await PagedTable.ReadAsync(file, header.RefcountTableOffset, writable || checks ? RefcountEntries(header) : 0);
 

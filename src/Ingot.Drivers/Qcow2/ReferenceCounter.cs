@@ -11,6 +11,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
 
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private long _nextContiguous;
+    private long _entriesSeen;
 
     internal ReferenceMap References { get; } = new(bytes => UntrustedImage.LimitTable(image.Flags, image.File.FileName, "count of references", bytes));
 
@@ -86,6 +87,7 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
             return;
         }
 
+        LimitEntries(entries);
         byte[] l1 = await image.File.ReadBytesAsync(offset, entries * 8);
         using var table = new IoBuffer(_geometry.ClusterLength);
         for (int index = 0; index < entries; index++)
@@ -110,8 +112,15 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
         }
     }
 
+    private void LimitEntries(long more)
+    {
+        _entriesSeen += more;
+        UntrustedTables.LimitEntries(image.Flags, image.File.FileName, _entriesSeen);
+    }
+
     private async IoTask CountL2Async(long offset, IoBuffer table, bool isActive)
     {
+        LimitEntries(_geometry.ClusterLength >> _geometry.L2EntryBits);
         try
         {
             await image.File.ReadAsync(offset, table.Vector);

@@ -49,6 +49,45 @@ public sealed class UntrustedTests : IDisposable
     }
 
     [Fact]
+    public void Overlay_OnAnImageThatNamesOthers_IsNotMade()
+    {
+        Succeeds("create", "-q", "--untrusted", "-f", "qcow2", "-F", "qcow2", "-b", _directory["plain"], _directory["overlay"]);
+        Fails("names the backing file", "create", "-q", "--untrusted", "-f", "qcow2", "-F", "qcow2", "-b", _directory["thief"], _directory["overlay2"]);
+        Fails("is not guessed", "create", "-q", "--untrusted", "-f", "qcow2", "-b", _directory["plain"], _directory["overlay2"]);
+    }
+
+    [Fact]
+    public void TablesNamedAgainAndAgain_AreRefused()
+    {
+        // One L2 table for all of a 1 TiB disk: a file of a few clusters that would take hours to walk through.
+        Succeeds("create", "-q", "-f", "qcow2", _directory["loop"], "1T");
+        byte[] image = File.ReadAllBytes(_directory["loop"]);
+        int entries = BinaryPrimitives.ReadInt32BigEndian(image.AsSpan(36));
+        long l1 = BinaryPrimitives.ReadInt64BigEndian(image.AsSpan(40));
+        Array.Resize(ref image, image.Length + (128 << 10) & -(64 << 10));
+        for (int i = 0; i < entries; i++)
+        {
+            BinaryPrimitives.WriteUInt64BigEndian(image.AsSpan((int)l1 + (i * 8)), (ulong)(uint)(image.Length - (64 << 10)) | (1UL << 63));
+        }
+
+        File.WriteAllBytes(_directory["loop"], image);
+        Fails("names the L2 table at", "map", "--untrusted", "-f", "qcow2", _directory["loop"]);
+        Fails("names the L2 table at", "measure", "--untrusted", "-f", "qcow2", _directory["loop"]);
+    }
+
+    [Fact]
+    public void BitmapsTogether_AreBounded()
+    {
+        Succeeds("create", "-q", "-f", "qcow2", _directory["bitmaps"], "64G");
+        for (int i = 0; i < 3; i++)
+        {
+            Succeeds("bitmap", "--add", "-g", "512", _directory["bitmaps"], $"b{i}");
+        }
+
+        Fails("dirty bitmaps up to 'b2'", "bitmap", "--untrusted", "--add", "-f", "qcow2", _directory["bitmaps"], "x");
+    }
+
+    [Fact]
     public void DataOfTheBackingFile_IsNotRead()
     {
         Fails("names the backing file", "convert", "--untrusted", "-f", "qcow2", _directory["thief"], _directory["out"]);
