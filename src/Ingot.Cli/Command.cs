@@ -29,6 +29,12 @@ internal sealed record Command(
     /// <summary>Engine and polling of the loop that runs the command.</summary>
     public Func<Arguments, EventLoopOptions> LoopOptions { get; init; } = _ => EventLoopOptions.Default;
 
+    /// <summary>
+    /// True when a command is there for what it does to an image: that nobody could read what it printed is no failure then, and false when what it prints
+    /// is its result.
+    /// </summary>
+    public bool IsAct { get; init; }
+
     /// <summary>True when a last word such as -1G is an operand: a size to shrink by.</summary>
     public bool LastIsOperand { get; init; }
 }

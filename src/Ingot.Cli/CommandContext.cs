@@ -13,6 +13,8 @@ namespace Ingot.Cli;
 /// <param name="error">Standard error.</param>
 internal sealed class CommandContext(string program, TextWriter output, TextWriter error)
 {
+    private OutputStream? _output;
+
     public string Program { get; } = program;
 
     public TextWriter Out { get; } = output;
@@ -28,15 +30,46 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
     /// <summary>The context of this process.</summary>
     /// <param name="program">The name in messages.</param>
     /// <returns>The context.</returns>
-    public static CommandContext ForProcess(string program) => new(program, Open(1, false), Open(2, true))
+    public static CommandContext ForProcess(string program) => ForStreams(program, DescriptorStream.Inherited(1), DescriptorStream.Inherited(2), Libc.isatty(1) == 1);
+
+    /// <summary>A context that prints to streams that may fail.</summary>
+    /// <param name="program">The name in messages.</param>
+    /// <param name="output">Standard output; null when it is closed.</param>
+    /// <param name="error">Standard error; null when it is closed.</param>
+    /// <param name="isTerminal">Whether standard output is a terminal.</param>
+    /// <returns>The context.</returns>
+    public static CommandContext ForStreams(string program, Stream? output, Stream? error, bool isTerminal)
     {
-        IsTerminal = Libc.isatty(1) == 1,
-    };
+        var stream = new OutputStream(output);
+        return new(program, Open(stream, false), Open(new OutputStream(error), true)) { IsTerminal = isTerminal, _output = stream };
+    }
 
     /// <summary>The same place under another name.</summary>
     /// <param name="program">The name in messages.</param>
     /// <returns>The context.</returns>
-    public CommandContext Named(string program) => new(program, Out, Error) { IsTerminal = IsTerminal };
+    public CommandContext Named(string program) => new(program, Out, Error) { IsTerminal = IsTerminal, _output = _output };
+
+    /// <summary>Ends a command whose result nobody could read. When nobody wants it, there is no reason to complain.</summary>
+    /// <param name="failure">Why output was lost.</param>
+    /// <param name="status">The exit status of a failure.</param>
+    /// <returns>The exit status.</returns>
+    public int ReportLoss(IOException failure, int status)
+    {
+        if (failure.HResult != (int)Errno.EPIPE)
+        {
+            Report(failure.Message);
+        }
+
+        return status;
+    }
+
+    /// <summary>Writes what was printed, and tells whether anything was lost since the last call.</summary>
+    /// <returns>Why, or null.</returns>
+    public IOException? TakeOutputFailure()
+    {
+        Out.Flush();
+        return _output?.TakeFailure();
+    }
 
     public void Report(string message) => Error.WriteLine($"{Program}: {message}");
 
@@ -112,5 +145,5 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
         Environment.Exit(1);
     }
 
-    private static StreamWriter Open(int fd, bool flush) => new(new DescriptorStream(fd), new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
+    private static StreamWriter Open(Stream stream, bool flush) => new(stream, new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
 }

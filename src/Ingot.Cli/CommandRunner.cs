@@ -27,14 +27,17 @@ internal static class CommandRunner
         }
 
         context.IsQuiet = arguments.Has("quiet");
+        int status;
         try
         {
-            return EventLoop.RunMain(() => GuardAsync(command, context, arguments), command.LoopOptions(arguments));
+            status = EventLoop.RunMain(() => GuardAsync(command, context, arguments), command.LoopOptions(arguments));
         }
         finally
         {
             context.Out.Flush();
         }
+
+        return context.TakeOutputFailure() is { } failure && !command.IsAct && status == 0 ? context.ReportLoss(failure, command.ErrorStatus) : status;
     }
 
     private static Arguments Parse(Command command, IReadOnlyList<string> words)
@@ -75,6 +78,12 @@ internal static class CommandRunner
         catch (ErrnoException e)
         {
             Report(context, e.Message);
+            return command.ErrorStatus;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The runtime's own messages name no file.
+            Report(context, ErrnoException.Text(ErrnoException.NumberOf(e)));
             return command.ErrorStatus;
         }
     }

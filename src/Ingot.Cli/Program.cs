@@ -1,5 +1,3 @@
-using Ingot.Linux;
-
 namespace Ingot.Cli;
 
 /// <summary>The one binary: called by the name of one of QEMU's tools it is that tool, else its first word picks one.</summary>
@@ -23,29 +21,15 @@ internal static class Program
     /// <returns>The exit status.</returns>
     public static int Dispatch(CommandContext context, IReadOnlyList<string> words)
     {
-        try
+        int status = context.Program switch
         {
-            int status = context.Program switch
-            {
-                "qemu-img" => ImageTool.Run(context, words),
-                "qemu-io" => CommandRunner.Run(IoTool.Command, context, words),
-                "qemu-nbd" => NotHere(context),
-                "qemu-storage-daemon" => CommandRunner.Run(DaemonCommand.Command, context, words),
-                _ => DispatchWord(context, words),
-            };
-            context.Out.Flush();
-            return status;
-        }
-        catch (IOException e) when (e is not ErrnoException)
-        {
-            // Only output fails so. When nobody reads it, there is no reason to complain, nor to go on.
-            if (e.HResult != (int)Errno.EPIPE)
-            {
-                context.Report(e.Message);
-            }
-
-            return 1;
-        }
+            "qemu-img" => ImageTool.Run(context, words),
+            "qemu-io" => CommandRunner.Run(IoTool.Command, context, words),
+            "qemu-nbd" => NotHere(context),
+            "qemu-storage-daemon" => CommandRunner.Run(DaemonCommand.Command, context, words),
+            _ => DispatchWord(context, words),
+        };
+        return context.TakeOutputFailure() is { } failure && status == 0 ? context.ReportLoss(failure, 1) : status;
     }
 
     private static int DispatchWord(CommandContext context, IReadOnlyList<string> words)

@@ -185,7 +185,7 @@ public sealed class BlockGraph
             case null:
                 return null;
             case string name:
-                return new ChildNode(Find(name) ?? throw new OptionException($"Cannot find device='' nor node-name='{name}'"), IsOwned: false);
+                return new ChildNode(Find(name) ?? throw new OptionException($"Cannot find device='{name}' nor node-name='{name}'"), IsOwned: false);
             case OptionSet options:
                 NameDriver(options);
 
@@ -314,7 +314,7 @@ public sealed class BlockGraph
             throw new OptionException("The format of an untrusted image is not guessed: give it (-f FORMAT, or driver=FORMAT)");
         }
 
-        ChildNode file = await OpenChildAsync(options.TakeReference("file"), "file", fileFlags) ?? throw new OptionException("Parameter 'driver' is missing");
+        ChildNode file = await OpenChildAsync(options.TakeReference("file"), "file", fileFlags) ?? throw new OptionException("Must specify either driver or file");
         try
         {
             BlockDriver driver = await ProbeAsync(file.Node);

@@ -7,6 +7,14 @@ namespace Ingot.Linux;
 /// <param name="fd">Open for writing; stays owned by the caller.</param>
 public sealed unsafe class DescriptorStream(int fd) : Stream
 {
+    /// <summary>A standard descriptor as the process got it from its parent.</summary>
+    /// <param name="fd">1 or 2.</param>
+    /// <returns>
+    /// The stream; null when the process was started without the descriptor. A file of the process itself may have its number then, which must not be
+    /// written to: nothing inherited has the flag close-on-exec, and everything opened here has it.
+    /// </returns>
+    public static DescriptorStream? Inherited(int fd) => Libc.fcntl(fd, Libc.F_GETFD, 0) == 0 ? new DescriptorStream(fd) : null;
+
     /// <inheritdoc/>
     public override bool CanRead => false;
 

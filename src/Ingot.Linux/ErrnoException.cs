@@ -34,6 +34,17 @@ public class ErrnoException : IOException
     /// <returns>For example "No such file or directory".</returns>
     public static string Text(Errno errno) => Marshal.GetPInvokeErrorMessage((int)errno);
 
+    /// <summary>The error number behind an exception of the runtime's file classes.</summary>
+    /// <param name="exception">An IOException or UnauthorizedAccessException.</param>
+    /// <returns>EIO when there is none.</returns>
+    public static Errno NumberOf(Exception exception) => exception switch
+    {
+        ErrnoException e => e.Errno,
+        FileNotFoundException or DirectoryNotFoundException => Errno.ENOENT,
+        UnauthorizedAccessException => Errno.EACCES,
+        _ => exception.HResult is > 0 and < 4096 ? (Errno)exception.HResult : Errno.EIO,
+    };
+
     /// <summary>Builds "<paramref name="what"/>: text of the error" for a failed call.</summary>
     /// <param name="errno">The error number.</param>
     /// <param name="what">What was tried, naming the object: "Could not open 'disk.raw'".</param>

@@ -21,7 +21,10 @@ internal static class AmendCommand
             CommonOptions.Object,
         ],
         [("FILENAME", "image file name (or specification with --image-opts)")],
-        RunAsync);
+        RunAsync)
+    {
+        IsAct = true,
+    };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {

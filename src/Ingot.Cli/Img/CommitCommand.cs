@@ -22,7 +22,10 @@ internal static class CommitCommand
             CommonOptions.Object,
         ],
         [("FILENAME", "name of the image file to operate on")],
-        RunAsync);
+        RunAsync)
+    {
+        IsAct = true,
+    };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {

@@ -23,7 +23,10 @@ internal static class ConvertCommand
             ("SRC_FILENAME", "source image file name (or specification with --image-opts)"),
             ("TGT_FILENAME", "target (output) image file name"),
         ],
-        RunAsync);
+        RunAsync)
+    {
+        IsAct = true,
+    };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {
@@ -110,7 +113,7 @@ internal static class ConvertCommand
         catch (ErrnoException e)
         {
             file?.Dispose();
-            string message = file is null ? e.Message : e.Message.Replace(file.Path, plan.Target, StringComparison.Ordinal);
+            string message = file?.Rename(e.Message) ?? e.Message;
             throw new ErrnoException(e.Errno, $"{plan.Target}: error while converting {driver.Name}: {message}", e);
         }
     }

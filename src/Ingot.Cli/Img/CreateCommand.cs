@@ -27,7 +27,10 @@ internal static class CreateCommand
             ("FILENAME", "image file to create.  It will be overwritten if it exists"),
             ("SIZE", "image size with optional suffix (powers of 1024)\nSIZE is required unless BACKING_FILENAME is given,\nin which case it will be the size of that image"),
         ],
-        RunAsync);
+        RunAsync)
+    {
+        IsAct = true,
+    };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {

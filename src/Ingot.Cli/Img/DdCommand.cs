@@ -29,7 +29,10 @@ internal static class DdCommand
             ("if=INPUT", "input file name (or image specification with --image-opts)"),
             ("of=OUTPUT", "output file name to create"),
         ],
-        RunAsync);
+        RunAsync)
+    {
+        IsAct = true,
+    };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)
     {
@@ -94,7 +97,7 @@ internal static class DdCommand
         catch (ErrnoException e)
         {
             file?.Dispose();
-            string message = file is null ? e.Message : e.Message.Replace(file.Path, output, StringComparison.Ordinal);
+            string message = file?.Rename(e.Message) ?? e.Message;
             throw new ErrnoException(e.Errno, $"{output}: error while creating output image: {message}", e);
         }
     }

@@ -80,7 +80,7 @@ internal static class ImageOpener
     {
         try
         {
-            if (isOptions && !name.StartsWith('{') && !name.Contains('='))
+            if (isOptions && name.Length > 0 && !name.StartsWith('{') && !name.Contains('='))
             {
                 throw new OptionException($"Cannot find device='{name}' nor node-name='{name}'");
             }

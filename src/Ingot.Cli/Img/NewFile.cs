@@ -34,7 +34,7 @@ internal sealed class NewFile : IDisposable
     public static async IoTask<NewFile> PrepareAsync(BlockGraph graph, string name)
     {
         string path = BlockGraph.StripFilePrefix(name);
-        if (HasProtocol(path) || new FileInfo(path).LinkTarget is not null)
+        if (path.Length == 0 || HasProtocol(path) || new FileInfo(path).LinkTarget is not null)
         {
             return new NewFile(name, name, null);
         }
@@ -50,12 +50,17 @@ internal sealed class NewFile : IDisposable
             // Refuses what another process writes to, as opening it in place would.
             BlockNode old = await graph.OpenFileAsync(path, "raw", OpenFlags.ReadWrite);
             await old.CloseAsync();
-            mode = File.GetUnixFileMode(path);
+            mode = (UnixFileMode)(status.Mode & ~Libc.S_IFMT);
         }
 
         string directory = System.IO.Path.GetDirectoryName(path) ?? "";
         return IsWritable(directory) ? new NewFile(name, System.IO.Path.Combine(directory, TemporaryName(path)), mode) : new NewFile(name, name, null);
     }
+
+    /// <summary>A message about the file as the user knows it.</summary>
+    /// <param name="message">A message that may name the temporary file.</param>
+    /// <returns>The message with the name that was given.</returns>
+    public string Rename(string message) => IsTemporary ? message.Replace(Path, _name, StringComparison.Ordinal) : message;
 
     /// <summary>Gives the complete file its name.</summary>
     public void Commit()

@@ -26,6 +26,7 @@ internal static class ResizeCommand
         RunAsync)
     {
         LastIsOperand = true,
+        IsAct = true,
     };
 
     private static async IoTask<int> RunAsync(CommandContext context, Arguments arguments)

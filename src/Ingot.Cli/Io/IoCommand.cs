@@ -126,7 +126,11 @@ internal sealed class IoWords(Arguments arguments)
 
 /// <summary>A command that can't be done as it was given; told on standard output, as results are.</summary>
 /// <param name="message">Why.</param>
-internal sealed class IoCommandException(string message) : Exception(message);
+internal sealed class IoCommandException(string message) : Exception(message)
+{
+    /// <summary>Whether a file of the host is why, which is told on standard error.</summary>
+    public bool IsAboutFile { get; init; }
+}
 
 /// <summary>A command whose words do not fit its usage, which is then shown.</summary>
 internal sealed class IoUsageException : Exception;

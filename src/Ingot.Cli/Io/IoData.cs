@@ -1,4 +1,5 @@
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -33,16 +34,16 @@ internal sealed class IoData : IDisposable
         byte[] content;
         try
         {
-            content = File.ReadAllBytes(fileName);
+            content = WholeFile.Read(fileName, Math.Max(1, Length));
         }
-        catch (IOException e)
+        catch (FileReadException e)
         {
-            throw new IoCommandException(e is FileNotFoundException or DirectoryNotFoundException ? $"{fileName}: No such file or directory" : $"{fileName}: {e.Message}");
+            throw new IoCommandException(e.Message) { IsAboutFile = true };
         }
 
         if (content.Length == 0)
         {
-            throw new IoCommandException($"{fileName}: file is empty");
+            throw new IoCommandException($"{fileName}: file is empty") { IsAboutFile = true };
         }
 
         for (int at = 0; at < Length; at += content.Length)

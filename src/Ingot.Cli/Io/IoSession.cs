@@ -149,6 +149,10 @@ internal sealed class IoSession(CommandContext context)
         {
             return await command.RunAsync(this, IoWords.Parse(words[1..], command.Letters));
         }
+        catch (IoCommandException e) when (e.IsAboutFile)
+        {
+            return Complain(e.Message);
+        }
         catch (IoCommandException e)
         {
             Context.Out.WriteLine(e.Message);
@@ -214,9 +218,9 @@ internal sealed record IoImage(string? Name, OptionSet Options, string? Format, 
         OpenFlags flags = IsSnapshot ? Flags & ~OpenFlags.ReadWrite : Flags;
         try
         {
-            if (Options.IsEmpty)
+            if (Options.IsEmpty && Name is not null)
             {
-                return await ImageOpener.OpenByNameAsync(graph, Name!, Format, flags);
+                return await ImageOpener.OpenByNameAsync(graph, Name, Format, flags);
             }
 
             OptionSet options = Options.Clone();

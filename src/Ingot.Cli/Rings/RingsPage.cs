@@ -40,7 +40,7 @@ internal static class RingsPage
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ErrnoException(Errno.EIO, $"Could not write '{path}': {e.Message}");
+            throw ErrnoException.For(ErrnoException.NumberOf(e), $"Could not write '{path}'");
         }
     }
 

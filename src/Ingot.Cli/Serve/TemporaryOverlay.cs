@@ -1,6 +1,7 @@
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -28,7 +29,7 @@ internal static class TemporaryOverlay
         finally
         {
             // The open file lives on without a name: nothing stays behind, however the process ends.
-            File.Delete(path);
+            _ = Libc.unlink(path);
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Text;
 using Ingot.Block;
 using Ingot.Linux;
 
@@ -6,6 +7,8 @@ namespace Ingot.Drivers.BlkDebug;
 /// <summary>The rules of one node, its state, and the errors that are being injected.</summary>
 internal sealed class DebugRules
 {
+    private const int MaxConfigLength = 1 << 20;
+
     private readonly List<DebugRule> _rules;
     private readonly List<DebugRule> _active;
     private long _state = 1;
@@ -112,18 +115,23 @@ internal sealed class DebugRules
     // Sections in brackets, then lines such as: event = "read_aio"
     private static List<(string Section, OptionSet Rule)> ReadConfig(string path)
     {
-        string[] lines;
+        byte[] content;
         try
         {
-            lines = System.IO.File.ReadAllLines(path);
+            content = WholeFile.Read(path, MaxConfigLength + 1);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (FileReadException e)
         {
-            throw new ErrnoException(Errno.ENOENT, $"Could not read blkdebug config file '{path}': {e.Message}");
+            throw ErrnoException.For(e.Errno, e.IsOpen ? "Cannot read config file" : "Could not read blkdebug config file");
+        }
+
+        if (content.Length > MaxConfigLength)
+        {
+            throw new OptionException($"Could not parse blkdebug config file '{path}': larger than {MaxConfigLength} bytes");
         }
 
         var sections = new List<(string Section, OptionSet Rule)>();
-        foreach (string line in lines.Select(l => l.Trim()).Where(l => l.Length > 0 && l[0] != '#'))
+        foreach (string line in Encoding.UTF8.GetString(content).Split('\n').Select(l => l.Trim()).Where(l => l.Length > 0 && l[0] != '#'))
         {
             int equals = line.IndexOf('=');
             if (line is "[inject-error]" or "[set-state]")

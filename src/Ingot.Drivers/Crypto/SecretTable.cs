@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Ingot.Block;
+using Ingot.Linux;
 
 namespace Ingot.Drivers.Crypto;
 
@@ -99,11 +100,12 @@ public sealed class SecretTable
     {
         try
         {
-            return new FileInfo(file).Length <= MaxFileLength ? System.IO.File.ReadAllBytes(file) : throw new OptionException($"Unable to read {file}: larger than {MaxFileLength} bytes");
+            byte[] content = WholeFile.Read(file, MaxFileLength + 1);
+            return content.Length <= MaxFileLength ? content : throw new OptionException($"Unable to read {file}: larger than {MaxFileLength} bytes");
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (FileReadException e)
         {
-            throw new OptionException($"Unable to read {file}: Failed to open file “{file}”: {(e is UnauthorizedAccessException ? "Permission denied" : "No such file or directory")}");
+            throw new OptionException($"Unable to read {file}: {(e.IsOpen ? "Error reading" : "Failed to open")} file “{file}”: {ErrnoException.Text(e.Errno)}");
         }
     }
 
