@@ -65,17 +65,18 @@ internal static class GetOpt
 
     private static Option FindLong(IReadOnlyList<Option> table, string name, string whole)
     {
-        if (table.FirstOrDefault(o => o.Long == name) is { } exact)
+        if (table.FirstOrDefault(o => o.LongNames.Contains(name)) is { } exact)
         {
             return exact;
         }
 
-        Option[] candidates = [.. table.Where(o => o.Long.StartsWith(name, StringComparison.Ordinal))];
+        bool Fits(string known) => known.StartsWith(name, StringComparison.Ordinal);
+        Option[] candidates = [.. table.Where(o => o.LongNames.Any(Fits))];
         return candidates.Length switch
         {
             1 => candidates[0],
             0 => throw new GetOptException($"unrecognized option '--{whole}'"),
-            _ => throw new GetOptException($"option '--{whole}' is ambiguous; possibilities: {string.Join(' ', candidates.Select(o => $"'--{o.Long}'"))}"),
+            _ => throw new GetOptException($"option '--{whole}' is ambiguous; possibilities: {string.Join(' ', candidates.SelectMany(o => o.LongNames).Where(Fits).Select(n => $"'--{n}'"))}"),
         };
     }
 

@@ -27,6 +27,17 @@ internal static class ImageTool
 
     public static int Run(CommandContext context, IReadOnlyList<string> words)
     {
+        // There are no trace events to choose from.
+        while (words.Count > 0 && IsTrace(words[0], out bool hasValue))
+        {
+            if (!hasValue && words.Count == 1)
+            {
+                return Refuse(context, words[0] == "-T" ? "option requires an argument -- 'T'" : "option '--trace' requires an argument");
+            }
+
+            words = [.. words.Skip(hasValue ? 1 : 2)];
+        }
+
         if (words.Count == 0)
         {
             return Refuse(context, "Not enough arguments");
@@ -51,6 +62,12 @@ internal static class ImageTool
         return command is null ? Refuse(context, $"Command not found: {words[0]}") : CommandRunner.Run(command, context, [.. words.Skip(1)]);
     }
 
+    private static bool IsTrace(string word, out bool hasValue)
+    {
+        hasValue = word.StartsWith("--trace=", StringComparison.Ordinal) || (word.StartsWith("-T", StringComparison.Ordinal) && word.Length > 2);
+        return hasValue || word is "-T" or "--trace";
+    }
+
     private static int Refuse(CommandContext context, string message)
     {
         context.Report(message);
@@ -71,6 +88,8 @@ internal static class ImageTool
         o.WriteLine("     display this help and exit");
         o.WriteLine("  -V, --version");
         o.WriteLine("     display version info and exit");
+        o.WriteLine("  -T, --trace TRACE");
+        o.WriteLine("     accepted for compatibility");
         o.WriteLine();
         o.WriteLine($"Recognized commands (run {context.Program} COMMAND --help for command-specific help):");
         o.WriteLine();

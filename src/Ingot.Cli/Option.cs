@@ -7,6 +7,12 @@ namespace Ingot.Cli;
 /// <param name="Help">One or more lines.</param>
 internal sealed record Option(char Short, string Long, string? Argument, string Help)
 {
+    /// <summary>Other long names, that help leaves out.</summary>
+    public string[] Aliases { get; init; } = [];
+
+    /// <summary>All long names.</summary>
+    public IEnumerable<string> LongNames => [Long, .. Aliases];
+
     public static Option Switch(char letter, string name, string help) => new(letter, name, null, help);
 
     public static Option Value(char letter, string name, string argument, string help) => new(letter, name, argument, help);

@@ -162,12 +162,9 @@ public sealed class BlockGraph
             return await OpenNodeAsync(FindDriver(driverName), options, flags, null, overlays);
         }
 
-        if (options.Peek("filename") is { } fileName && !options.Has("file"))
+        if (!options.Has("file"))
         {
-            var file = new OptionSet();
-            file.Set("filename", fileName);
-            options.TakeString("filename");
-            options.Set("file", file);
+            throw new OptionException("Must specify either driver or file");
         }
 
         return await OpenProbedAsync(options, flags, overlays);

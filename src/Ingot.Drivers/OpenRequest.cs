@@ -45,6 +45,9 @@ public enum OpenFlags
 
     /// <summary>The image is gone through from its start to its end: caches of its tables need not be large.</summary>
     Sequential = 2048,
+
+    /// <summary>Files are for aio=native where their options say nothing else.</summary>
+    NativeAio = 4096,
 }
 
 /// <summary>What a driver needs to open a node.</summary>

@@ -51,9 +51,9 @@ internal static class BenchCommand
         }
 
         OpenFlags flags = CacheFlags(arguments.Last("cache"));
-        if (arguments.Has("native") && (flags & OpenFlags.Direct) == 0)
+        if (arguments.Has("native") || arguments.Last("aio") == "native")
         {
-            throw new UsageException($"Could not open '{arguments.Operands[0]}': aio=native was specified, but it requires cache.direct=on, which was not specified.") { HasHint = false };
+            flags |= OpenFlags.NativeAio;
         }
 
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], options.IsWrite ? flags | OpenFlags.ReadWrite : flags);

@@ -17,8 +17,8 @@ internal static class CompareCommand
         ["[--image-opts | [-f FMT] [-F FMT]] [-s]", "[-T CACHE] [-U] [--object OBJDEF] FILENAME1 FILENAME2"],
         [
             CommonOptions.Quiet, CommonOptions.Progress,
-            Option.Value('f', "a-format", "FMT", "specify FILENAME1 image format explicitly"),
-            Option.Value('F', "b-format", "FMT", "specify FILENAME2 image format explicitly"),
+            Option.Value('f', "a-format", "FMT", "specify FILENAME1 image format explicitly") with { Aliases = ["left-format"] },
+            Option.Value('F', "b-format", "FMT", "specify FILENAME2 image format explicitly") with { Aliases = ["right-format"] },
             Option.Switch('\0', "image-opts", "indicates that FILENAMEs are complete image specifications\ninstead of file names (incompatible with --a-format and --b-format)"),
             Option.Switch('s', "strict", "strict mode, also check if sizes are equal"),
             CommonOptions.Cache, CommonOptions.ForceShare, CommonOptions.Untrusted, CommonOptions.Object,

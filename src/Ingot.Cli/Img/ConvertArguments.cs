@@ -8,19 +8,20 @@ internal sealed record ConvertArguments
 {
     private const int MaxSparse = 16 << 20;
 
+    // The aliases are what QEMU 10.0 takes, although its help names the others.
     public static Option[] Options { get; } =
     [
         CommonOptions.Quiet,
         CommonOptions.Progress,
         Option.Value('f', "source-format", "SRC_FMT", "specify SRC_FILENAME source image format explicitly"),
-        Option.Switch('\0', "image-opts", "indicates that SRC_FILENAME is a complete image specification\ninstead of a file name (incompatible with --source-format)"),
-        Option.Value('l', "source-snapshot", "SNAPSHOT_PARAMS", "copy this internal snapshot: its id or name,\nor snapshot.id=ID,snapshot.name=NAME"),
+        Option.Switch('\0', "image-opts", "indicates that SRC_FILENAME is a complete image specification\ninstead of a file name (incompatible with --source-format)") with { Aliases = ["source-image-opts"] },
+        Option.Value('l', "source-snapshot", "SNAPSHOT_PARAMS", "copy this internal snapshot: its id or name,\nor snapshot.id=ID,snapshot.name=NAME") with { Aliases = ["snapshot"] },
         Option.Value('T', "source-cache", "SRC_CACHE", "source image(s) cache mode (writeback)"),
-        Option.Value('O', "target-format", "TGT_FMT", "specify TGT_FILENAME image format (default is raw)"),
+        Option.Value('O', "target-format", "TGT_FMT", "specify TGT_FILENAME image format (default is raw)") with { Aliases = ["output-format"] },
         Option.Switch('\0', "target-image-opts", "indicates that TGT_FILENAME is a complete image specification\ninstead of a file name (incompatible with --target-format)"),
-        Option.Value('o', "target-options", "TGT_OPTS", "TGT_FMT-specific options"),
+        Option.Value('o', "target-options", "TGT_OPTS", "TGT_FMT-specific options") with { Aliases = ["options"] },
         Option.Switch('c', "compress", "create compressed output image (qcow2 format only)"),
-        Option.Value('t', "target-cache", "TGT_CACHE", "cache mode when opening output image (unsafe)"),
+        Option.Value('t', "target-cache", "TGT_CACHE", "cache mode when opening output image (unsafe)") with { Aliases = ["output-cache"] },
         Option.Value('B', "backing", "BACKING_FILENAME", "create output to be a CoW on top of BACKING_FILENAME"),
         Option.Value('F', "backing-format", "BACKING_FMT", "specify BACKING_FILENAME image format explicitly"),
         Option.Switch('n', "no-create", "write into a target that exists"),

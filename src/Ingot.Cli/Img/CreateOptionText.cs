@@ -87,7 +87,7 @@ internal static class CreateOptionText
     public static OptionSet Parse(IEnumerable<string> texts)
     {
         var options = new OptionSet();
-        foreach (string part in texts.SelectMany(KeyValueText.Split))
+        foreach (string part in texts.Select(CheckList).SelectMany(KeyValueText.Split))
         {
             int equals = part.IndexOf('=');
             bool isNegated = equals < 0 && part.StartsWith("no", StringComparison.Ordinal);
@@ -96,6 +96,13 @@ internal static class CreateOptionText
         }
 
         return options;
+    }
+
+    // A comma at either end separates nothing; two of them at the end are one that belongs to a value.
+    private static string CheckList(string text)
+    {
+        int commas = text.Length - text.TrimEnd(',').Length;
+        return text.Length > 0 && text[0] != ',' && commas % 2 == 0 ? text : throw new UsageException($"Invalid option list: {text}") { HasHint = false };
     }
 
     /// <summary>Refuses a name that neither the driver nor the file below it lists, and a value that is not of its type.</summary>

@@ -15,8 +15,8 @@ internal static class MapCommand
         ["[-f FMT | --image-opts] [--object OBJDEF] [--output human|json]", "[--start-offset OFFSET] [--max-length LENGTH] [-U] FILENAME"],
         [
             CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
-            Option.Value('\0', "start-offset", "OFFSET", "first byte to look at (0)"),
-            Option.Value('\0', "max-length", "LENGTH", "how many bytes to look at (all)"),
+            Option.Value('s', "start-offset", "OFFSET", "first byte to look at (0)"),
+            Option.Value('l', "max-length", "LENGTH", "how many bytes to look at (all)"),
             CommonOptions.Output, CommonOptions.ForceShare, CommonOptions.Object,
         ],
         [("FILENAME", "image file name (or specification with --image-opts)")],

@@ -22,7 +22,7 @@ internal static class IoTool
             Option.Value('t', "cache", "CACHE", "cache mode (writethrough)"),
             Option.Value('i', "aio", "AIO", "async-io backend (threads, native, io_uring)"),
             Option.Value('d', "discard", "MODE", "ignore or unmap (unmap)"),
-            Option.Switch('k', "native-aio", "accepted for compatibility"),
+            Option.Switch('k', "native-aio", "as --aio native"),
             Option.Value('T', "trace", "TRACE", "accepted for compatibility"),
             Option.Switch('V', "version", "print the version and exit"),
             CommonOptions.ForceShare, CommonOptions.Object,
@@ -94,6 +94,11 @@ internal static class IoTool
 
         ImageOpener.CheckCommonOptions(arguments, "format");
         OpenFlags flags = Flags(arguments.Has("nocache") ? "none" : arguments.Last("cache"), arguments.Last("discard"), arguments.Has("read-only")) | ImageOpener.CommonFlags(arguments);
+        if (arguments.Has("native-aio") || arguments.Last("aio") == "native")
+        {
+            flags |= OpenFlags.NativeAio;
+        }
+
         return new IoImage(
             arguments.Has("image-opts") ? null : name,
             arguments.Has("image-opts") ? ImageOpener.ParseOptions(name) : new OptionSet(),

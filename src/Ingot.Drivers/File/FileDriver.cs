@@ -21,9 +21,10 @@ public sealed class FileDriver(string name) : BlockDriver
     /// <returns>The driver's name.</returns>
     public static string KindOf(string path)
     {
-        if (Libc.TryStat(path) is not { } status || (status.Mode & Libc.S_IFMT) != Libc.S_IFBLK)
+        uint? type = Libc.TryStat(path)?.Mode & Libc.S_IFMT;
+        if (type != Libc.S_IFBLK)
         {
-            return "file";
+            return type == Libc.S_IFCHR ? "host_device" : "file";
         }
 
         int fd = Libc.open(path, Libc.O_RDONLY | Libc.O_NONBLOCK | Libc.O_CLOEXEC, 0);
@@ -56,7 +57,8 @@ public sealed class FileDriver(string name) : BlockDriver
             throw new OptionException("aio=io_uring was specified, but io_uring is not permitted here; aio=threads works everywhere");
         }
 
-        if (engine == "native" && (request.Flags & OpenFlags.Direct) == 0)
+        bool isNative = engine == "native" || (engine == "auto" && (request.Flags & OpenFlags.NativeAio) != 0);
+        if (isNative && (request.Flags & OpenFlags.Direct) == 0)
         {
             throw new OptionException("aio=native was specified, but it requires cache.direct=on, which was not specified.");
         }
