@@ -235,7 +235,22 @@ public sealed class BlockGraph
     {
         int colon = name.IndexOf(':');
         int slash = name.IndexOf('/');
-        return colon > 0 && (slash < 0 || colon < slash);
+        return colon >= 0 && (slash < 0 || colon < slash);
+    }
+
+    /// <summary>The driver that a file name asks for: "xyz:..." with a colon before any slash names a protocol; everything else is a path.</summary>
+    /// <param name="fileName">The name.</param>
+    /// <returns>The driver.</returns>
+    /// <exception cref="OptionException">There is no such protocol.</exception>
+    public static BlockDriver ProtocolOf(string fileName)
+    {
+        if (HasProtocol(fileName) && !fileName.StartsWith("file:", StringComparison.Ordinal))
+        {
+            string protocol = fileName[..fileName.IndexOf(':')];
+            return DriverTable.Find(protocol) is { IsProtocol: true } driver ? driver : throw new OptionException($"Unknown protocol '{protocol}'");
+        }
+
+        return FindDriver(FileDriver.KindOf(StripFilePrefix(fileName)));
     }
 
     private static BlockDriver FindDriver(string name) => DriverTable.Find(name) ?? throw new OptionException($"Unknown driver '{name}'");
@@ -257,18 +272,6 @@ public sealed class BlockGraph
             options.TakeString("filename");
             options.Set("file.filename", fileName);
         }
-    }
-
-    // A name "xyz:..." whose colon comes before any slash names a protocol; everything else is a path.
-    private static BlockDriver ProtocolOf(string fileName)
-    {
-        if (HasProtocol(fileName) && !fileName.StartsWith("file:", StringComparison.Ordinal))
-        {
-            string protocol = fileName[..fileName.IndexOf(':')];
-            return DriverTable.Find(protocol) is { IsProtocol: true } driver ? driver : throw new OptionException($"Unknown protocol '{protocol}'");
-        }
-
-        return FindDriver(FileDriver.KindOf(StripFilePrefix(fileName)));
     }
 
     private static OpenFlags TakeFlags(OptionSet options, OpenFlags flags)

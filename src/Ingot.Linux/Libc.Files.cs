@@ -36,12 +36,29 @@ public static unsafe partial class Libc
     }
 
     /// <summary>struct stat of x86-64 and the fields that Ingot reads; see <see cref="Stat(int)"/> for every architecture.</summary>
-    public readonly record struct FileStatus(uint Mode, long Size, long Blocks, long BlockSize, ulong Device, ulong Inode);
+    public readonly record struct FileStatus(uint Mode, long Size, long Blocks, long BlockSize, ulong Device, ulong Inode)
+    {
+        /// <summary>How many names it has.</summary>
+        public uint Links { get; init; }
+
+        /// <summary>Its owner.</summary>
+        public uint Owner { get; init; }
+
+        /// <summary>Its group.</summary>
+        public uint Group { get; init; }
+
+        /// <summary>Whether something is mounted on it.</summary>
+        public bool IsMountPoint { get; init; }
+    }
 
     [StructLayout(LayoutKind.Explicit, Size = 256)]
     private struct statx_t
     {
         [FieldOffset(4)] public uint stx_blksize;
+        [FieldOffset(8)] public ulong stx_attributes;
+        [FieldOffset(16)] public uint stx_nlink;
+        [FieldOffset(20)] public uint stx_uid;
+        [FieldOffset(24)] public uint stx_gid;
         [FieldOffset(28)] public ushort stx_mode;
         [FieldOffset(32)] public ulong stx_ino;
         [FieldOffset(40)] public ulong stx_size;
@@ -105,6 +122,9 @@ public static unsafe partial class Libc
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int statx(int dirfd, string pathname, int flags, uint mask, statx_t* buffer);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int link(string from, string to);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int unlink(string pathname);
@@ -188,5 +208,14 @@ public static unsafe partial class Libc
     }
 
     private static FileStatus ToStatus(in statx_t s)
-        => new(s.stx_mode, (long)s.stx_size, (long)s.stx_blocks, s.stx_blksize, ((ulong)s.stx_dev_major << 32) | s.stx_dev_minor, s.stx_ino);
+    {
+        const ulong STATX_ATTR_MOUNT_ROOT = 0x2000;
+        return new(s.stx_mode, (long)s.stx_size, (long)s.stx_blocks, s.stx_blksize, ((ulong)s.stx_dev_major << 32) | s.stx_dev_minor, s.stx_ino)
+        {
+            Links = s.stx_nlink,
+            Owner = s.stx_uid,
+            Group = s.stx_gid,
+            IsMountPoint = (s.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0,
+        };
+    }
 }

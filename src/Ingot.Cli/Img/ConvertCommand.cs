@@ -83,6 +83,7 @@ internal static class ConvertCommand
         }
 
         BlockDriver driver = ImageCreation.FindCreator(plan.TargetFormat ?? "raw");
+        ImageCreation.CheckProtocol(plan.Target);
         using NewFile file = await CreateAsync(graph, sources, driver, plan);
         interrupts.LastAct = file.Dispose;
         OpenFlags flags = plan.HasBacking ? plan.TargetFlags : plan.TargetFlags | OpenFlags.NoBacking;
@@ -92,9 +93,9 @@ internal static class ConvertCommand
             await CopyAndCloseAsync(context, sources, target, plan, interrupts);
             file.Commit();
         }
-        catch (ErrnoException e) when (file.Path != plan.Target)
+        catch (ErrnoException e)
         {
-            throw new ErrnoException(e.Errno, e.Message.Replace(file.Path, plan.Target, StringComparison.Ordinal), e);
+            throw file.Named(e);
         }
     }
 

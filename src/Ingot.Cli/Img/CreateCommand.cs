@@ -68,6 +68,7 @@ internal static class CreateCommand
     private static async IoTask CreateAsync(CommandContext context, Arguments arguments, string format, string fileName, long? size)
     {
         BlockDriver driver = ImageCreation.FindCreator(format);
+        ImageCreation.CheckProtocol(fileName);
         OptionSet options = CreateOptionText.Parse(arguments.All("options"));
         CreateOptionText.Check(driver, options);
         AddBacking(driver, arguments, options);

@@ -66,14 +66,27 @@ internal static class DdCommand
             context.Report($"{operands.Input}: cannot skip to specified offset");
         }
 
+        ImageCreation.CheckProtocol(operands.Output!);
         using NewFile file = await CreateAsync(graph, driver, operands.Output!, end - start);
         interrupts.LastAct = file.Dispose;
-        BlockNode target = await ImageOpener.OpenAsync(graph, file.Path, false, driver.Name, OpenFlags.ReadWrite);
         try
         {
+            BlockNode target = await ImageOpener.OpenAsync(graph, file.Path, false, driver.Name, OpenFlags.ReadWrite);
             bool isZero = (target.Features & BlockFeatures.ZeroInitialized) != 0;
-            var copier = new BlockCopier(source, target, new CopyOptions { SourceOffset = start, Length = end - start, TargetIsZero = isZero }) { Cancellation = interrupts.Token };
-            await copier.RunAsync();
+            await CopyAndCloseAsync(source, target, new CopyOptions { SourceOffset = start, Length = end - start, TargetIsZero = isZero }, interrupts);
+            file.Commit();
+        }
+        catch (ErrnoException e)
+        {
+            throw file.Named(e);
+        }
+    }
+
+    private static async IoTask CopyAndCloseAsync(BlockNode source, BlockNode target, CopyOptions options, Interrupts interrupts)
+    {
+        try
+        {
+            await new BlockCopier(source, target, options) { Cancellation = interrupts.Token }.RunAsync();
         }
         catch
         {
@@ -82,7 +95,6 @@ internal static class DdCommand
         }
 
         await target.CloseAsync();
-        file.Commit();
     }
 
     private static async IoTask<NewFile> CreateAsync(BlockGraph graph, BlockDriver driver, string output, long length)

@@ -19,6 +19,17 @@ internal static class ImageCreation
     public static BlockDriver FindCreator(string format)
         => FindDriver(format) is { CreateOptions.Count: > 0 } driver ? driver : throw new OptionException($"Format driver '{format}' does not support image creation");
 
+    /// <summary>Refuses a target whose name says a protocol that makes no files: only "file:", and "host_device:" for what is there already, do.</summary>
+    /// <param name="fileName">Its name.</param>
+    public static void CheckProtocol(string fileName)
+    {
+        string protocol = BlockGraph.ProtocolOf(fileName).Name;
+        if (protocol is not ("file" or "host_device" or "host_cdrom"))
+        {
+            throw new OptionException($"Protocol driver '{protocol}' does not support image creation");
+        }
+    }
+
     /// <summary>Whether images of a format can hold compressed data.</summary>
     /// <param name="format">The format.</param>
     /// <returns>True when they can.</returns>

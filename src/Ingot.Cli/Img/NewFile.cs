@@ -8,19 +8,21 @@ namespace Ingot.Cli;
 /// <summary>
 /// The file of a new image while it is not complete: it has another name in the same directory until <see cref="Commit"/> gives it its own, so that
 /// what a failure, a signal or a power cut leaves behind never looks like an image, and an older file of that name lives until then.
-/// Devices, links and whatever is no plain file are written in place.
+/// Devices, links, whatever is no plain file, and files that another one of that name would not be the same as, are written in place.
 /// </summary>
 internal sealed class NewFile : IDisposable
 {
     private readonly string _name;
     private readonly UnixFileMode? _mode;
+    private readonly bool _isOurs;
     private bool _isOpen = true;
 
-    private NewFile(string name, string path, UnixFileMode? mode)
+    private NewFile(string name, string path, UnixFileMode? mode, bool isOurs)
     {
         _name = name;
         Path = path;
         _mode = mode;
+        _isOurs = isOurs;
     }
 
     /// <summary>Where to write.</summary>
@@ -34,17 +36,19 @@ internal sealed class NewFile : IDisposable
     public static async IoTask<NewFile> PrepareAsync(BlockGraph graph, string name)
     {
         string path = BlockGraph.StripFilePrefix(name);
-        if (path.Length == 0 || HasProtocol(path) || new FileInfo(path).LinkTarget is not null)
+        if (path.Length == 0 || BlockGraph.HasProtocol(path) || new FileInfo(path).LinkTarget is not null)
         {
-            return new NewFile(name, name, null);
+            return InPlace(name, isOurs: path != name && Libc.TryStat(path) is null);
         }
 
+        string directory = System.IO.Path.GetDirectoryName(path) ?? "";
+        directory = directory.Length == 0 ? "." : directory;
         UnixFileMode? mode = null;
         if (Libc.TryStat(path) is { } status)
         {
-            if ((status.Mode & Libc.S_IFMT) != Libc.S_IFREG)
+            if (!IsReplaceable(status, directory))
             {
-                return new NewFile(name, name, null);
+                return InPlace(name, isOurs: false);
             }
 
             // Refuses what another process writes to, as opening it in place would.
@@ -53,8 +57,10 @@ internal sealed class NewFile : IDisposable
             mode = (UnixFileMode)(status.Mode & ~Libc.S_IFMT);
         }
 
-        string directory = System.IO.Path.GetDirectoryName(path) ?? "";
-        return IsWritable(directory) ? new NewFile(name, System.IO.Path.Combine(directory, TemporaryName(path)), mode) : new NewFile(name, name, null);
+        // access(2) would do, but a missing directory must be reported by the driver that creates the file, under the name that the user knows.
+        return Libc.access(directory, Libc.W_OK) == 0
+            ? new NewFile(name, System.IO.Path.Combine(System.IO.Path.GetDirectoryName(path) ?? "", TemporaryName(path)), mode, isOurs: true)
+            : InPlace(name, isOurs: mode is null);
     }
 
     /// <summary>A message about the file as the user knows it.</summary>
@@ -72,11 +78,16 @@ internal sealed class NewFile : IDisposable
 
         if (IsTemporary && Libc.rename(Path, BlockGraph.StripFilePrefix(_name)) < 0)
         {
-            throw ErrnoException.ForLastError($"Could not rename '{Path}' to '{_name}'");
+            throw ErrnoException.ForLastError($"Could not replace '{_name}'");
         }
 
         _isOpen = false;
     }
+
+    /// <summary>An error that names the file as the user does.</summary>
+    /// <param name="e">The error as it came.</param>
+    /// <returns>One with the name in place of the temporary one.</returns>
+    public ErrnoException Named(ErrnoException e) => IsTemporary ? new ErrnoException(e.Errno, Rename(e.Message), e) : e;
 
     /// <summary>Removes what is not complete. Any thread.</summary>
     public void Dispose()
@@ -87,19 +98,27 @@ internal sealed class NewFile : IDisposable
         }
 
         _isOpen = false;
-        if (IsTemporary || (Libc.TryStat(Path) is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFREG))
+        if (_isOurs)
         {
-            _ = Libc.unlink(Path);
+            _ = Libc.unlink(BlockGraph.StripFilePrefix(Path));
         }
     }
 
     private bool IsTemporary => Path != _name;
 
-    private static bool HasProtocol(string path)
+    private static NewFile InPlace(string name, bool isOurs) => new(name, name, null, isOurs);
+
+    // Whether a new file can take the place of one: its other names, its owner and group must not be lost, and what is mounted can't be renamed over.
+    private static bool IsReplaceable(Libc.FileStatus file, string directory)
     {
-        int colon = path.IndexOf(':');
-        int slash = path.IndexOf('/');
-        return colon > 0 && (slash < 0 || colon < slash);
+        const uint S_ISGID = 0x400;
+        if ((file.Mode & Libc.S_IFMT) != Libc.S_IFREG || file.Links != 1 || file.IsMountPoint || Libc.TryStat(directory) is not { } parent)
+        {
+            return false;
+        }
+
+        uint group = (parent.Mode & S_ISGID) != 0 ? parent.Group : Libc.getegid();
+        return file.Owner == Libc.geteuid() && file.Group == group && file.Device == parent.Device;
     }
 
     private static string TemporaryName(string path)
@@ -108,7 +127,4 @@ internal sealed class NewFile : IDisposable
         string file = System.IO.Path.GetFileName(path);
         return $".{(file.Length > KeepLength ? file[..KeepLength] : file)}.{Random.Shared.Next():x8}.part";
     }
-
-    // access(2) would do, but a missing directory must be reported by the driver that creates the file, under the name that the user knows.
-    private static bool IsWritable(string directory) => Libc.access(directory.Length == 0 ? "." : directory, Libc.W_OK) == 0;
 }

@@ -8,6 +8,8 @@ namespace Ingot.Drivers.File;
 /// <param name="name">The driver's name.</param>
 public sealed class FileDriver(string name) : BlockDriver
 {
+    private const string DevicePrefix = "host_device:";
+
     private readonly bool _isDevice = name != "file";
 
     /// <inheritdoc/>
@@ -106,9 +108,10 @@ public sealed class FileDriver(string name) : BlockDriver
         options.TakeBool("nocow");
         options.TakeSize("extent_size_hint");
         Libc.FileStatus? before = Libc.TryStat(name);
-        if (before is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFBLK)
+        bool isDevice = name.StartsWith(DevicePrefix, StringComparison.Ordinal);
+        if (isDevice || (before is { } status && (status.Mode & Libc.S_IFMT) == Libc.S_IFBLK))
         {
-            await CheckDeviceSize(name, size);
+            await PrepareDeviceAsync(isDevice ? name[DevicePrefix.Length..] : name, size);
             return;
         }
 
@@ -120,7 +123,7 @@ public sealed class FileDriver(string name) : BlockDriver
             await FileSpace.ResizeAsync(fd, name, 0, size, preallocation);
             if (preallocation == Preallocation.Off && size > 0)
             {
-                await FileSpace.AllocateFirstBlockAsync(fd, size);
+                await FileSpace.ZeroStartAsync(fd, size);
             }
         }
         catch
@@ -147,11 +150,35 @@ public sealed class FileDriver(string name) : BlockDriver
         string other => throw new OptionException($"Parameter 'preallocation' does not accept value '{other}'"),
     };
 
-    private static IoTask CheckDeviceSize(string name, long size)
+    // A device is used as it is, but the header of an image that it held must not be found later.
+    private static async IoTask PrepareDeviceAsync(string name, long size)
     {
-        using FileDescriptor device = OpenDescriptor(name, OpenFlags.ReadWrite);
+        using FileDescriptor device = OpenDevice(name);
         long has = BlockDeviceControl.Size(device, name);
-        return has >= size ? IoTask.Completed : throw new ErrnoException(Errno.ENOSPC, $"Device '{name}' has {has} bytes, too few for {size}");
+        if (has < size)
+        {
+            throw new ErrnoException(Errno.ENOSPC, $"Device '{name}' has {has} bytes, too few for {size}");
+        }
+
+        await FileSpace.ZeroStartAsync(device, Math.Min(has, BlockGraph.ProbeLength));
+    }
+
+    private static FileDescriptor OpenDevice(string name)
+    {
+        try
+        {
+            FileDescriptor fd = OpenDescriptor(name, OpenFlags.ReadWrite);
+            return (Libc.Stat(fd.Value).Mode & Libc.S_IFMT) == Libc.S_IFBLK ? fd
+                : throw new ErrnoException(Errno.EINVAL, $"'host_device' driver requires '{name}' to be either a character or block device");
+        }
+        catch (ErrnoException e)
+        {
+            throw new ErrnoException(
+                e.Errno,
+                "Protocol driver 'host_device' does not support creating new images, so an existing image must be selected as the target; "
+                + $"however, opening the given target as an existing image failed: {e.Message}",
+                e);
+        }
     }
 
     private static FileDescriptor OpenForCreation(string name)

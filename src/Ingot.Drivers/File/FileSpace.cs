@@ -31,8 +31,11 @@ internal static class FileSpace
         }
     }
 
-    /// <summary>Gives a new file its first block: how O_DIRECT must be aligned can't be found out on a hole.</summary>
-    internal static async IoTask AllocateFirstBlockAsync(FileDescriptor fd, long length)
+    /// <summary>
+    /// Zeroes up to one block at the start. A new file then has a first block (how O_DIRECT must be aligned can't be found out on a hole), and a device
+    /// that is used again has no header.
+    /// </summary>
+    internal static async IoTask ZeroStartAsync(FileDescriptor fd, long length)
     {
         const int Block = 4096;
         using IoBuffer zeroes = IoBuffer.Zeroed(Block);
