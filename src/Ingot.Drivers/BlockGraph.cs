@@ -125,7 +125,7 @@ public sealed class BlockGraph
         {
             // The name may be a stranger's as well: it is a path, whatever it looks like.
             options.Set("file.driver", "file");
-            options.Set("file.filename", Path.GetFullPath(fileName));
+            options.Set("file.filename", fileName.Length == 0 ? "" : Path.GetFullPath(fileName));
         }
         else if (fileName.StartsWith("json:", StringComparison.Ordinal))
         {

@@ -25,6 +25,9 @@ public sealed class UnusableFilesTests : IDisposable
             CliRunner.Image("dd", $"if={_files["image"]}", "of="));
     }
 
+    [Fact]
+    public void An_untrusted_image_without_a_name_is_refused() => Assert.Equal(1, CliRunner.Image("info", "--untrusted", "-f", "raw", "").Status);
+
     [Theory]
     [InlineData("", "Failed to open file “”: No such file or directory")]
     [InlineData("/", "Error reading file “/”: Is a directory")]
