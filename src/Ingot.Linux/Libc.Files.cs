@@ -10,6 +10,8 @@ public static unsafe partial class Libc
         O_APPEND = 0x400, O_NONBLOCK = 0x800, O_DSYNC = 0x1000, O_DIRECT = 0x4000, O_DIRECTORY = 0x10000, O_CLOEXEC = 0x80000, O_TMPFILE = 0x410000;
     public const int SEEK_SET = 0, SEEK_CUR = 1, SEEK_END = 2, SEEK_DATA = 3, SEEK_HOLE = 4;
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
+    public const int AT_FDCWD = -100;
+    public const uint RENAME_NOREPLACE = 1;
     public const int F_GETFD = 1, F_SETFD = 2, F_GETFL = 3, F_SETFL = 4, F_DUPFD_CLOEXEC = 1030, F_OFD_GETLK = 36, F_OFD_SETLK = 37, F_ADD_SEALS = 1033, F_GET_SEALS = 1034;
     public const int F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4;
     public const short F_RDLCK = 0, F_WRLCK = 1, F_UNLCK = 2;
@@ -130,6 +132,9 @@ public static unsafe partial class Libc
     public static partial int unlink(string pathname);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int renameat2(int oldDirectory, string oldPath, int newDirectory, string newPath, uint flags);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int rename(string from, string to);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -158,7 +163,6 @@ public static unsafe partial class Libc
     /// <returns>The status or null.</returns>
     public static FileStatus? TryStat(string path)
     {
-        const int AT_FDCWD = -100;
         const uint STATX_BASIC_STATS = 0x7ff;
         statx_t s;
         return statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &s) < 0 ? null : ToStatus(s);

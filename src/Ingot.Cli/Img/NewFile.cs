@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
@@ -12,9 +13,12 @@ namespace Ingot.Cli;
 /// </summary>
 internal sealed class NewFile : IDisposable
 {
+    private const ImagePermissions Changes = ImagePermissions.Write | ImagePermissions.Resize;
+
     private readonly string _name;
     private readonly UnixFileMode? _mode;
     private readonly bool _isOurs;
+    private FileDescriptor? _old; // the file to be replaced, locked: nobody may write to what is about to go
     private bool _isOpen = true;
 
     private NewFile(string name, string path, UnixFileMode? mode, bool isOurs)
@@ -44,6 +48,7 @@ internal sealed class NewFile : IDisposable
         string directory = System.IO.Path.GetDirectoryName(path) ?? "";
         directory = directory.Length == 0 ? "." : directory;
         UnixFileMode? mode = null;
+        FileDescriptor? locked = null;
         if (Libc.TryStat(path) is { } status)
         {
             if (!IsReplaceable(status, directory))
@@ -54,13 +59,19 @@ internal sealed class NewFile : IDisposable
             // Refuses what another process writes to, as opening it in place would.
             BlockNode old = await graph.OpenFileAsync(path, "raw", OpenFlags.ReadWrite);
             await old.CloseAsync();
+            locked = Lock(path);
             mode = (UnixFileMode)(status.Mode & ~Libc.S_IFMT);
         }
 
         // access(2) would do, but a missing directory must be reported by the driver that creates the file, under the name that the user knows.
-        return Libc.access(directory, Libc.W_OK) == 0
-            ? new NewFile(name, System.IO.Path.Combine(System.IO.Path.GetDirectoryName(path) ?? "", TemporaryName(path)), mode, isOurs: true)
-            : InPlace(name, isOurs: mode is null);
+        if (Libc.access(directory, Libc.W_OK) != 0)
+        {
+            locked?.Dispose(); // the one that writes in place takes locks of its own
+            return InPlace(name, isOurs: mode is null);
+        }
+
+        string temporary = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(path) ?? "", TemporaryName(path));
+        return new NewFile(name, temporary, mode, isOurs: true) { _old = locked };
     }
 
     /// <summary>A message about the file as the user knows it.</summary>
@@ -76,12 +87,13 @@ internal sealed class NewFile : IDisposable
             File.SetUnixFileMode(Path, mode);
         }
 
-        if (IsTemporary && Libc.rename(Path, BlockGraph.StripFilePrefix(_name)) < 0)
+        if (IsTemporary)
         {
-            throw ErrnoException.ForLastError($"Could not replace '{_name}'");
+            Replace(BlockGraph.StripFilePrefix(_name));
         }
 
         _isOpen = false;
+        _old?.Dispose();
     }
 
     /// <summary>An error that names the file as the user does.</summary>
@@ -98,6 +110,7 @@ internal sealed class NewFile : IDisposable
         }
 
         _isOpen = false;
+        _old?.Dispose();
         if (_isOurs)
         {
             _ = Libc.unlink(BlockGraph.StripFilePrefix(Path));
@@ -105,6 +118,37 @@ internal sealed class NewFile : IDisposable
     }
 
     private bool IsTemporary => Path != _name;
+
+    // Where there was no file at first, one that has come meanwhile is somebody else's.
+    private void Replace(string target)
+    {
+        int result = _old is null ? Libc.renameat2(Libc.AT_FDCWD, Path, Libc.AT_FDCWD, target, Libc.RENAME_NOREPLACE) : Libc.rename(Path, target);
+        if (result < 0 && _old is null && Marshal.GetLastPInvokeError() == (int)Errno.EINVAL)
+        {
+            result = Libc.rename(Path, target); // the file system knows no other way
+        }
+
+        if (result < 0)
+        {
+            throw ErrnoException.ForLastError(_old is null ? $"Could not make '{_name}'" : $"Could not replace '{_name}'");
+        }
+    }
+
+    private static FileDescriptor Lock(string path)
+    {
+        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CLOEXEC, 0);
+        var file = new FileDescriptor(fd >= 0 ? fd : throw ErrnoException.ForLastError($"Could not open '{path}'"));
+        try
+        {
+            ImageLocks.Take(file, path, ImagePermissions.ConsistentRead | Changes, ImagePermissions.All & ~Changes);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
 
     private static NewFile InPlace(string name, bool isOurs) => new(name, name, null, isOurs);
 

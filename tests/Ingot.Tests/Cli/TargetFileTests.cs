@@ -1,3 +1,5 @@
+using Ingot.Cli;
+using Ingot.Drivers;
 using Ingot.Linux;
 using Xunit;
 
@@ -29,6 +31,31 @@ public sealed class TargetFileTests : IDisposable
         Assert.Equal(inode, Libc.TryStat(_directory["target"])!.Value.Inode);
         Assert.Equal(File.ReadAllBytes(_directory["source"]), File.ReadAllBytes(_directory["alias"]));
     }
+
+    [Fact]
+    public void A_target_is_locked_until_it_is_replaced() => Loop.Run(async () =>
+    {
+        File.WriteAllText(_directory["target"], "old");
+        using NewFile file = await NewFile.PrepareAsync(new BlockGraph(), _directory["target"]);
+        using (var other = new FileDescriptor(Libc.open(_directory["target"], Libc.O_RDWR | Libc.O_CLOEXEC, 0)))
+        {
+            Assert.Equal(Errno.EAGAIN, Assert.Throws<ErrnoException>(() => ImageLocks.Take(other, "target", ImagePermissions.Write, ImagePermissions.All)).Errno);
+        }
+
+        File.WriteAllText(file.Path, "new");
+        file.Commit();
+        Assert.Equal("new", File.ReadAllText(_directory["target"]));
+    });
+
+    [Fact]
+    public void A_file_that_appears_meanwhile_is_not_replaced() => Loop.Run(async () =>
+    {
+        using NewFile file = await NewFile.PrepareAsync(new BlockGraph(), _directory["target"]);
+        File.WriteAllText(file.Path, "ours");
+        File.WriteAllText(_directory["target"], "theirs");
+        Assert.Equal(Errno.EEXIST, Assert.Throws<ErrnoException>(file.Commit).Errno);
+        Assert.Equal("theirs", File.ReadAllText(_directory["target"]));
+    });
 
     [Fact]
     public void A_target_of_the_same_owner_with_one_name_is_replaced_by_a_complete_file()
