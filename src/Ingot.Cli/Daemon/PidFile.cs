@@ -17,7 +17,7 @@ internal sealed class PidFile : IDisposable
 
     public static PidFile Create(string path)
     {
-        path = Path.GetFullPath(path);
+        path = path.Length > 0 ? Path.GetFullPath(path) : throw new ErrnoException(Errno.ENOENT, "cannot create PID file '': No such file or directory");
         int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, 0x1A4 /* 0644 */);
         var file = fd >= 0 ? new FileDescriptor(fd) : throw ErrnoException.ForLastError($"cannot create PID file '{path}'");
         if (!ImageLocks.TryTakeWhole(file))

@@ -129,7 +129,9 @@ internal sealed class StorageDaemon(CommandContext context)
         }
         else
         {
-            path = Path.GetFullPath(address.TakeRequired("path"));
+            path = address.TakeRequired("path") is { Length: > 0 } given
+                ? Path.GetFullPath(given)
+                : throw new OptionException($"Parameter 'addr.path' of export '{id}' must not be empty");
         }
 
         address.RefuseRest($"the address of export '{id}'");

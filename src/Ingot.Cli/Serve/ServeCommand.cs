@@ -35,7 +35,7 @@ internal static class ServeCommand
             throw new UsageException("Expecting one image file name");
         }
 
-        string socket = arguments.Last("socket") ?? throw new UsageException("Expecting --socket PATH");
+        string socket = arguments.Last("socket") is { Length: > 0 } path ? path : throw new UsageException("Expecting --socket PATH");
         int queues = (int)(arguments.Size("queues", "number of queues", 1, VhostUserBlkOptions.MaxQueues) ?? 1);
         int threads = (int)(arguments.Size("threads", "number of threads", 1, VhostUserBlkOptions.MaxQueues) ?? 1);
         using var signals = new Interrupts();

@@ -70,8 +70,14 @@ internal sealed record Qcow2Header
 
     /// <summary>The name of the data file that the image has, if it has one.</summary>
     internal string? DataFile => Extensions.FirstOrDefault(e => e.Type == Qcow2Constants.ExtensionDataFile) is { Data.Length: > 0 } name
-        ? System.Text.Encoding.UTF8.GetString(name.Data)
+        ? NameOf(name.Data)
         : null;
+
+    /// <summary>A name that stands in a header. It ends at a NUL, as it does for QEMU, and as no path can have one.</summary>
+    /// <param name="bytes">The bytes.</param>
+    /// <returns>The name.</returns>
+    internal static string NameOf(ReadOnlySpan<byte> bytes)
+        => System.Text.Encoding.UTF8.GetString(bytes.IndexOf((byte)0) is >= 0 and var end ? bytes[..end] : bytes);
 
     internal Qcow2Geometry Geometry => new(Version, ClusterBits, RefcountOrder, IsExtended, HasDataFile);
 

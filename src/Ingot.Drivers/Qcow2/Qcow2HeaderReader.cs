@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
@@ -141,7 +140,7 @@ internal static class Qcow2HeaderReader
                 throw new ImageFormatException($"Image '{fileName}': Backing file name too long: backing_file_size is {nameLength}");
             }
 
-            backing = Encoding.UTF8.GetString(cluster.Slice((int)nameOffset, (int)nameLength));
+            backing = Qcow2Header.NameOf(cluster.Slice((int)nameOffset, (int)nameLength));
             end = (int)nameOffset;
         }
 
@@ -151,7 +150,7 @@ internal static class Qcow2HeaderReader
         return header with
         {
             BackingFile = string.IsNullOrEmpty(backing) ? null : backing,
-            BackingFormat = format is null or [] ? null : Encoding.UTF8.GetString(format),
+            BackingFormat = format is null or [] ? null : Qcow2Header.NameOf(format),
             Extensions = extensions,
         };
     }

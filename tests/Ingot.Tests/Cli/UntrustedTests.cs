@@ -76,6 +76,17 @@ public sealed class UntrustedTests : IDisposable
     }
 
     [Fact]
+    public void NameWithANul_EndsThere()
+    {
+        byte[] image = File.ReadAllBytes(_directory["thief"]);
+        int offset = (int)BinaryPrimitives.ReadInt64BigEndian(image.AsSpan(8));
+        image[offset + _directory["secret"].Length - 1] = 0;
+        File.WriteAllBytes(_directory["nul"], image);
+        Assert.Contains($"backing file: {_directory["secre"]}\n", Succeeds("info", "--untrusted", "-f", "qcow2", _directory["nul"]), StringComparison.Ordinal);
+        Fails("Could not open backing file", "map", _directory["nul"]);
+    }
+
+    [Fact]
     public void BitmapsTogether_AreBounded()
     {
         Succeeds("create", "-q", "-f", "qcow2", _directory["bitmaps"], "64G");
