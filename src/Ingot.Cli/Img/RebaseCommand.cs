@@ -49,6 +49,11 @@ internal static class RebaseCommand
 
         OpenFlags flags = ImageOpener.CacheFlags(arguments.Last("cache"), "writeback", "cache") | OpenFlags.Sequential | OpenFlags.ReadWrite | (isUnsafe ? OpenFlags.NoBacking : 0);
         OpenFlags backingFlags = ImageOpener.CacheFlags(arguments.Last("backing-cache"), "writeback", "source cache") | OpenFlags.Sequential;
+        if (arguments.Options.RemoveAll(o => o.Name == CommonOptions.ForceShare.Long) > 0)
+        {
+            backingFlags |= OpenFlags.ForceShare; // for what is read: the image itself is written to, and shared with no other writer
+        }
+
         BlockGraph graph = context.NewGraph();
         BlockNode image = await ImageOpener.OpenAsync(graph, arguments, arguments.Operands[0], flags);
         try

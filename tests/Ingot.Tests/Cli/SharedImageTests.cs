@@ -19,7 +19,6 @@ public sealed class SharedImageTests : IDisposable
     [InlineData("bench", "-w", "-U", "-c", "1")]
     [InlineData("check", "-r", "all", "-U")]
     [InlineData("snapshot", "-U", "-c", "s")]
-    [InlineData("rebase", "-U", "-u", "-b", "")]
     public void No_command_writes_without_locks(params string[] words)
         => Assert.Equal(new CliResult(1, "", $"qemu-img: Could not open '{_work["base"]}': {Refusal}\n"), CliRunner.Image([.. words, _work["base"]]));
 
