@@ -16,9 +16,6 @@ public abstract unsafe class RingDesign(string name, string title)
     /// <summary>True when answers come in the order of the requests; the device has to keep to it.</summary>
     public virtual bool IsInOrder => false;
 
-    /// <summary>True when both sides must be on one thread.</summary>
-    public virtual bool IsSingleThreaded => false;
-
     /// <summary>Bytes of shared memory that a queue pair takes, without the data of its requests.</summary>
     /// <param name="geometry">Its sizes.</param>
     /// <returns>Bytes.</returns>

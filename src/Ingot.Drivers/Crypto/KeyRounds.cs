@@ -19,9 +19,9 @@ internal static class KeyRounds
         byte[] salt = new byte[LuksHeader.SaltLength];
         for (int rounds = Least; ; rounds *= 2)
         {
-            long before = Clock();
+            long before = ThreadClock.CpuNanoseconds;
             _ = Rfc2898DeriveBytes.Pbkdf2("password"u8, salt, rounds, hash, length);
-            long spent = Math.Max(1, Clock() - before);
+            long spent = Math.Max(1, ThreadClock.CpuNanoseconds - before);
             if (spent >= MeasureMilliseconds * 1_000_000L || milliseconds == 0 || rounds > int.MaxValue / 2)
             {
                 double wanted = (double)rounds / spent * milliseconds * 1_000_000;
@@ -29,9 +29,4 @@ internal static class KeyRounds
             }
         }
     }
-
-    private static long Clock()
-        => Libc.clock_gettime(Libc.CLOCK_THREAD_CPUTIME_ID, out Libc.timespec time) == 0
-            ? (time.tv_sec * 1_000_000_000L) + time.tv_nsec
-            : throw ErrnoException.ForLastError("The processor time of a thread is not known");
 }

@@ -6,14 +6,7 @@ namespace Ingot.Rings.Lab;
 /// <param name="fd">An eventfd, blocking or not.</param>
 internal sealed unsafe class Doorbell(int fd)
 {
-    /// <summary>Times that it was rung by this side.</summary>
-    public long Rings { get; private set; }
-
-    public void Ring()
-    {
-        Rings++;
-        EventFd.Signal(fd);
-    }
+    public void Ring() => EventFd.Signal(fd);
 
     /// <summary>Sleeps until it is rung, and forgets that it was.</summary>
     public void Wait()

@@ -5,14 +5,10 @@ namespace Ingot.Rings.Lab;
 /// <param name="WallNanoseconds">From the first to the last answer.</param>
 /// <param name="DriverCpuNanoseconds">CPU of the side that asks.</param>
 /// <param name="DeviceCpuNanoseconds">CPU of the side that answers.</param>
-/// <param name="Kicks">Times that the driver rang, warm-up included.</param>
-public sealed record LabResult(long Requests, long WallNanoseconds, long DriverCpuNanoseconds, long DeviceCpuNanoseconds, long Kicks)
+public sealed record LabResult(long Requests, long WallNanoseconds, long DriverCpuNanoseconds, long DeviceCpuNanoseconds)
 {
     /// <summary>Nanoseconds a request.</summary>
     public double NanosecondsPerRequest => (double)WallNanoseconds / Requests;
-
-    /// <summary>Requests a second.</summary>
-    public double RequestsPerSecond => Requests * 1e9 / WallNanoseconds;
 
     /// <summary>Nanoseconds of CPU a request that the driver's side used.</summary>
     public double DriverCpu => (double)DriverCpuNanoseconds / Requests;

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Ingot.Linux;
 
 namespace Ingot.Rings.Lab;
@@ -56,12 +57,14 @@ public static class LabRun
         var request = new DeviceRequest(settings.Segments);
         ulong sum = HandOver(workload, request, 0, settings.Requests / WarmUpShare);
         long cpu = ThreadClock.CpuNanoseconds;
-        long start = ThreadClock.WallNanoseconds;
+        long start = WallNanoseconds;
         sum += HandOver(workload, request, 0, settings.Requests);
-        long wall = ThreadClock.WallNanoseconds - start;
+        long wall = WallNanoseconds - start;
         GC.KeepAlive(sum);
-        return new LabResult(settings.Requests, wall, ThreadClock.CpuNanoseconds - cpu, 0, 0);
+        return new LabResult(settings.Requests, wall, ThreadClock.CpuNanoseconds - cpu, 0);
     }
+
+    private static long WallNanoseconds => (long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency));
 
     private static LabResult Measure(LabSettings settings, ControlBlock control, DriverLoop loop, IDeviceSide device, Doorbell kick)
     {
@@ -71,14 +74,14 @@ public static class LabRun
             loop.Run(Math.Max(settings.Requests / WarmUpShare, 1));
             Advance(control, LabPhase.Measuring, kick, device);
             long cpu = ThreadClock.CpuNanoseconds;
-            long start = ThreadClock.WallNanoseconds;
+            long start = WallNanoseconds;
             loop.Run(settings.Requests);
-            long wall = ThreadClock.WallNanoseconds - start;
+            long wall = WallNanoseconds - start;
             cpu = ThreadClock.CpuNanoseconds - cpu;
             Advance(control, LabPhase.Done, kick, device);
             device.Join();
             return control.Taken == loop.Submitted && (ulong)control.Checksum == loop.Checksum
-                ? new LabResult(settings.Requests, wall, cpu, control.DeviceCpu, kick.Rings)
+                ? new LabResult(settings.Requests, wall, cpu, control.DeviceCpu)
                 : throw new ErrnoException(Errno.EIO, $"{settings.Design.Name}: the device read {control.Taken} requests with the checksum {control.Checksum:x}, sent were {loop.Submitted} with {loop.Checksum:x}");
         }
         catch
