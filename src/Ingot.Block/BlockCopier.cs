@@ -23,6 +23,7 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
     private long _cursor;
     private Extent _known;
     private bool _failed;
+    private bool _isPrepared;
     private bool _offloads = options.Offload;
 
     /// <summary>What a claimed range needs.</summary>
@@ -184,9 +185,15 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         if (claim.Kind != ClaimKind.Data)
         {
             await _order.WaitAsync(claim.Number);
-            IoTask zeroing = claim.Kind == ClaimKind.Zero ? WriteZeroesAsync(claim.Offset, claim.Length) : IoTask.Completed;
-            _order.Next();
-            await zeroing;
+            if (claim.Kind == ClaimKind.Zero)
+            {
+                await PassTurnAsync(WriteZeroesAsync(claim.Offset, claim.Length));
+            }
+            else
+            {
+                _order.Next();
+            }
+
             return;
         }
 
@@ -206,18 +213,21 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
         Report(claim.Problems);
 
         IoTask writing = !_failed ? WriteAsync(claim.Offset, buffer, (int)claim.Length) : IoTask.Completed;
-        if (!options.OutOfOrder)
-        {
-            // The first write prepares the target and makes its first tables; those that wait for it must not get their space before it.
-            if (claim.Number == 0)
-            {
-                await writing;
-                writing = IoTask.Completed;
-            }
+        await (options.OutOfOrder ? writing : PassTurnAsync(writing));
+    }
 
-            _order.Next();
+    // Lets the next claim start its write while this one goes on.
+    private async IoTask PassTurnAsync(IoTask writing)
+    {
+        // The first write prepares the target and makes its first tables; those that wait for it must not get their space before it.
+        if (!_isPrepared)
+        {
+            _isPrepared = true;
+            await writing;
+            writing = IoTask.Completed;
         }
 
+        _order.Next();
         await writing;
     }
 

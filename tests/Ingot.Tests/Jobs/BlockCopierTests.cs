@@ -3,6 +3,7 @@ using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
 using Ingot.Jobs;
+using Ingot.Tests.Exports;
 using Xunit;
 
 namespace Ingot.Tests.Jobs;
@@ -23,6 +24,37 @@ public class BlockCopierTests
                 Assert.Equal(0, EventLoop.RunMain(() => CopyAndCompareAsync(layout, options)));
             },
             iter: 60);
+
+    // What is skipped at the start must not pass for the write that prepares the target: others would then get their space before it.
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    public void The_first_write_is_alone_also_behind_a_hole(int holes)
+        => EventLoop.RunMain(async () =>
+        {
+            const int count = 16;
+            BlockNode source = await OpenAsync(count * Unit);
+            using var buffer = new IoBuffer(Unit);
+            buffer.Span.Fill(1);
+            for (int i = holes; i < count; i += 2)
+            {
+                await source.WriteAsync((long)i * Unit, buffer.Vector);
+            }
+
+            var target = new ArrayNode(new byte[count * Unit]) { Holds = true };
+            IoTask copying = new BlockCopier(source, target, new CopyOptions { TargetIsZero = true, SparseLength = Unit }).RunAsync();
+            for (int turns = 0; turns < 100; turns++)
+            {
+                await EventLoop.Current.DelayAsync(TimeSpan.Zero);
+            }
+
+            Assert.Single(target.Calls);
+            target.Holds = false;
+            target.Release(0);
+            await copying;
+            Assert.Equal((count - holes + 1) / 2, target.Calls.Count);
+            return 0;
+        });
 
     [Fact]
     public void A_cancelled_copy_says_so()
