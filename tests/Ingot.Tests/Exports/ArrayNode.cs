@@ -31,6 +31,9 @@ internal sealed class ArrayNode(byte[] data, BlockFeatures features = BlockFeatu
     /// <summary>The loops that requests came on.</summary>
     public HashSet<EventLoop> Loops { get; } = [];
 
+    /// <summary>What is known of a range; null: that all of it is data.</summary>
+    public Func<long, long, Extent>? ExtentOf { get; set; }
+
     public void Release(int index)
     {
         (Action work, IoCompletionSource source) = Held[index];
@@ -70,6 +73,9 @@ internal sealed class ArrayNode(byte[] data, BlockFeatures features = BlockFeatu
         Calls.Add("flush");
         return IoTask.Completed;
     }
+
+    protected override IoTask<Extent> GetExtentCore(long offset, long length)
+        => ExtentOf is null ? base.GetExtentCore(offset, length) : new(ExtentOf(offset, length));
 
     private IoTask Do(Action work)
     {
