@@ -117,14 +117,37 @@ public static class BlockEvents
     /// <summary>The file is made durable.</summary>
     public const string Flush = "flush_to_disk";
 
+    /// <summary>The first block of a write, which covers it in part, is read.</summary>
+    public const string ReadHead = "pwritev_rmw_head";
+
+    /// <summary>The first block of a write was read.</summary>
+    public const string HeadRead = "pwritev_rmw_after_head";
+
+    /// <summary>The last block of a write, which covers it in part, is read.</summary>
+    public const string ReadTail = "pwritev_rmw_tail";
+
+    /// <summary>The last block of a write was read.</summary>
+    public const string TailRead = "pwritev_rmw_after_tail";
+
+    /// <summary>Whole blocks are written.</summary>
+    public const string WriteBlocks = "pwritev";
+
+    /// <summary>Whole blocks are zeroed.</summary>
+    public const string ZeroBlocks = "pwritev_zero";
+
+    /// <summary>Whole blocks were written or zeroed, or could not be.</summary>
+    public const string BlocksWritten = "pwritev_done";
+
+    /// <summary>New clusters become zeroes before the guest's bytes are written to a part of them.</summary>
+    public const string ZeroNewClusters = "cluster_alloc_space";
+
     private static readonly HashSet<string> Known =
     [
         "none", ReadData, ReadBacking, ReadCompressed, WriteData, WriteCompressed, LoadVmState, SaveVmState, ReadCopy, WriteCopy, WriteReadCopy,
         LoadL2, UpdateL2, UpdateL2Compressed, CopyL2, WriteNewL2, UpdateL1, AllocateL1, WriteNewL1, SwitchL1, ClearL1, FreeL2,
         LoadRefcountTable, GrowRefcountTable, UpdateRefcountTable, FindRefcounts, LoadRefcounts, UpdateRefcounts, WriteNewRefcounts, HookUpRefcounts,
         WriteTableRefcounts, WriteNewRefcountTable, SwitchRefcountTable, AllocateClusters, AllocateBytes, FreeClusters, EmptyImage, FlushTables, Flush,
-        "refblock_update", "pwritev_rmw_head", "pwritev_rmw_after_head", "pwritev_rmw_tail", "pwritev_rmw_after_tail", "pwritev", "pwritev_zero",
-        "pwritev_done", "cluster_alloc_space",
+        ReadHead, HeadRead, ReadTail, TailRead, WriteBlocks, ZeroBlocks, BlocksWritten, ZeroNewClusters, "refblock_update",
     ];
 
     /// <summary>Whether a name is that of an event; also of those that no format here signals.</summary>

@@ -4,11 +4,17 @@ using Ingot.Linux;
 namespace Ingot.Block;
 
 /// <summary>Zeroes for nodes that can only write data.</summary>
-internal static class ZeroWriter
+public static class ZeroWriter
 {
     private const int ChunkLength = 1 << 20;
 
-    internal static async IoTask WriteAsync(BlockNode node, long offset, long length, ZeroFlags flags)
+    /// <summary>Writes zeroes from a buffer.</summary>
+    /// <param name="node">Where to.</param>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="flags">NoFallback forbids it.</param>
+    /// <returns>The task.</returns>
+    public static async IoTask WriteAsync(BlockNode node, long offset, long length, ZeroFlags flags)
     {
         if ((flags & ZeroFlags.NoFallback) != 0)
         {

@@ -10,7 +10,7 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 {
     private readonly Dictionary<string, string> _breakpoints = []; // tag to event
     private readonly Dictionary<string, IoCompletionSource> _held = [];
-    private readonly LoopMutex _partialWrites = new();
+    private readonly BlockClaims _claims = new();
     private string? _holdNext;
     private bool _closed;
 
@@ -103,10 +103,11 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 
     protected override async IoTask ReadCore(long offset, IoVector data)
     {
-        await EnterAsync(DebugRequests.Read, offset, data.Length);
+        await HoldAsync();
         (long start, long end) = Widen(offset, data.Length);
         if (end - start == data.Length)
         {
+            Check(DebugRequests.Read, offset, data.Length);
             await image.Node.ReadAsync(offset, data);
             return;
         }
@@ -118,62 +119,57 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 
     protected override async IoTask WriteCore(long offset, IoVector data, WriteFlags flags)
     {
-        await EnterAsync(DebugRequests.Write, offset, data.Length);
+        await HoldAsync();
         (long start, long end) = Widen(offset, data.Length);
-        if (end - start == data.Length)
+        bool isWhole = end - start == data.Length;
+        using BlockClaims.Claim claim = await _claims.TakeAsync(start, end, alone: !isWhole);
+        if (isWhole)
         {
-            await image.Node.WriteAsync(offset, data, flags);
+            await WriteBlocksAsync(offset, data, flags);
             return;
         }
 
-        await _partialWrites.LockAsync();
-        try
-        {
-            using var blocks = new IoBuffer((int)(end - start));
-            await ReadBlocksAsync(start, blocks.Vector);
-            blocks.Slice((int)(offset - start), (int)data.Length).CopyFrom(data);
-            await image.Node.WriteAsync(start, blocks.Vector, flags);
-        }
-        finally
-        {
-            _partialWrites.Unlock();
-        }
+        using var blocks = new IoBuffer((int)(end - start));
+        await ReadEdgesAsync(start, blocks.Vector, offset, offset + data.Length);
+        blocks.Slice((int)(offset - start), (int)data.Length).CopyFrom(data);
+        await WriteBlocksAsync(start, blocks.Vector, flags);
     }
 
     protected override async IoTask WriteZeroesCore(long offset, long length, ZeroFlags flags)
     {
+        await HoldAsync();
         (long start, long end) = Widen(offset, length);
-        if (end - start != length)
+        using BlockClaims.Claim claim = await _claims.TakeAsync(start, end, alone: end - start != length);
+        long last = offset + length;
+        while (offset < last)
         {
-            await base.WriteZeroesCore(offset, length, flags);
-            return;
-        }
-
-        for (long at = offset; at < end;)
-        {
-            long piece = Zeroes.FirstPiece(at, end - at);
-            if (piece < Zeroes.Unit)
+            // A part of a block, or all whole blocks up to the next part.
+            (start, end) = Widen(offset, Math.Min(last - offset, align - (offset % align)));
+            if (start < offset || last < end)
             {
-                await base.WriteZeroesCore(at, piece, flags);
+                await ZeroPartAsync(start, end, offset, Math.Min(end, last), flags);
             }
             else
             {
-                await EnterAsync(DebugRequests.WriteZeroes, at, piece);
-                await image.Node.WriteZeroesAsync(at, piece, flags);
+                end = Math.Max(end, last / align * align);
+                await ZeroBlocksAsync(start, end, flags);
             }
 
-            at += piece;
+            offset = end;
         }
     }
 
     protected override async IoTask DiscardCore(long offset, long length)
     {
         // Nothing happens to blocks that are not covered whole.
+        await HoldAsync();
+        long start = (offset + align - 1) / align * align;
         long end = (offset + length) / align * align;
-        for (long at = (offset + align - 1) / align * align; at < end;)
+        using BlockClaims.Claim claim = await _claims.TakeAsync(start, end, alone: false);
+        for (long at = start; at < end;)
         {
             long piece = Discards.FirstPiece(at, end - at);
-            await EnterAsync(DebugRequests.Discard, at, piece);
+            Check(DebugRequests.Discard, at, piece);
             await image.Node.DiscardAsync(at, piece);
             at += piece;
         }
@@ -181,30 +177,45 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 
     protected override async IoTask FlushCore()
     {
-        await EnterAsync(DebugRequests.Flush, 0, 0);
+        await HoldAsync();
+        Check(DebugRequests.Flush, 0, 0);
         await image.Node.FlushAsync();
     }
 
     protected override async IoTask<Extent> GetExtentCore(long offset, long length)
     {
-        await EnterAsync(DebugRequests.BlockStatus, offset, length);
+        await HoldAsync();
+        Check(DebugRequests.BlockStatus, offset, length);
         return await image.Node.GetExtentAsync(offset, length);
     }
 
     protected override IoTask ResizeCore(long length, Preallocation preallocation) => image.Node.ResizeAsync(length, preallocation);
 
-    private async IoTask EnterAsync(DebugRequests request, long offset, long length)
+    // An event of a layer above holds the request that comes next.
+    private async IoTask HoldAsync()
     {
-        if (_holdNext is { } tag)
+        if (_holdNext is not { } tag)
         {
-            _holdNext = null;
-            var held = new IoCompletionSource();
-            _held[tag] = held;
-            Tell?.Invoke($"blkdebug: Suspended request '{tag}'");
-            await held.Task;
-            Tell?.Invoke($"blkdebug: Resuming request '{tag}'");
+            return;
         }
 
+        _holdNext = null;
+        var held = new IoCompletionSource();
+        _held[tag] = held;
+        Tell?.Invoke($"blkdebug: Suspended request '{tag}'");
+        await held.Task;
+        Tell?.Invoke($"blkdebug: Resuming request '{tag}'");
+    }
+
+    // An event of this node itself.
+    private IoTask PassAsync(string eventName)
+    {
+        Signal(eventName);
+        return HoldAsync();
+    }
+
+    private void Check(DebugRequests request, long offset, long length)
+    {
         if (rules.ErrorOf(request, offset, length) is var errno and not Errno.None)
         {
             throw new ErrnoException(errno, ErrnoException.Text(errno));
@@ -221,8 +232,102 @@ internal sealed class BlkDebugNode(string? nodeName, ChildNode image, DebugRules
 
     private async IoTask ReadBlocksAsync(long start, IoVector blocks)
     {
+        Check(DebugRequests.Read, start, blocks.Length);
         long inside = Math.Clamp(Length - start, 0, blocks.Length);
         await image.Node.ReadAsync(Math.Min(start, Length), blocks.Slice(0, inside));
         blocks.Slice(inside).Clear();
+    }
+
+    // The blocks that a request covers in part: the first, the last, or both at once where there are no others.
+    private async IoTask ReadEdgesAsync(long start, IoVector blocks, long from, long to)
+    {
+        bool hasHead = from > start;
+        bool hasTail = to < start + blocks.Length;
+        bool isOneRead = blocks.Length <= (hasHead && hasTail ? 2 : 1) * (long)align;
+        if (hasHead)
+        {
+            await PassAsync(BlockEvents.ReadHead);
+        }
+
+        if (hasTail && isOneRead)
+        {
+            await PassAsync(BlockEvents.ReadTail);
+        }
+
+        if (hasHead || isOneRead)
+        {
+            await ReadBlocksAsync(start, isOneRead ? blocks : blocks.Slice(0, align));
+        }
+
+        if (hasHead)
+        {
+            await PassAsync(BlockEvents.HeadRead);
+        }
+
+        if (hasTail && !isOneRead)
+        {
+            await PassAsync(BlockEvents.ReadTail);
+            long last = (blocks.Length - 1) / align * align;
+            await ReadBlocksAsync(start + last, blocks.Slice(last));
+        }
+
+        if (hasTail)
+        {
+            await PassAsync(BlockEvents.TailRead);
+        }
+    }
+
+    private async IoTask WriteBlocksAsync(long offset, IoVector data, WriteFlags flags)
+    {
+        await PassAsync(BlockEvents.WriteBlocks);
+        try
+        {
+            Check(DebugRequests.Write, offset, data.Length);
+            await image.Node.WriteAsync(offset, data, flags);
+        }
+        finally
+        {
+            await PassAsync(BlockEvents.BlocksWritten);
+        }
+    }
+
+    private async IoTask ZeroPartAsync(long start, long end, long from, long to, ZeroFlags flags)
+    {
+        using var blocks = new IoBuffer((int)(end - start));
+        await ReadEdgesAsync(start, blocks.Vector, from, to);
+        blocks.Slice((int)(from - start), (int)(to - from)).Clear();
+        await WriteBlocksAsync(start, blocks.Vector, (flags & ZeroFlags.Fua) != 0 ? WriteFlags.Fua : WriteFlags.None);
+    }
+
+    private async IoTask ZeroBlocksAsync(long start, long end, ZeroFlags flags)
+    {
+        await PassAsync(BlockEvents.ZeroBlocks);
+        try
+        {
+            for (long at = start; at < end;)
+            {
+                long piece = Zeroes.FirstPiece(at, end - at);
+                await ZeroPieceAsync(at, piece, flags);
+                at += piece;
+            }
+        }
+        finally
+        {
+            await PassAsync(BlockEvents.BlocksWritten);
+        }
+    }
+
+    // What is smaller than the unit of zeroes is written as data.
+    private async IoTask ZeroPieceAsync(long offset, long length, ZeroFlags flags)
+    {
+        if (length >= Zeroes.Unit)
+        {
+            Check(DebugRequests.WriteZeroes, offset, length);
+            await image.Node.WriteZeroesAsync(offset, length, flags);
+            return;
+        }
+
+        Check(DebugRequests.Write, offset, length);
+        await ZeroWriter.WriteAsync(image.Node, offset, length, flags);
     }
 }

@@ -38,15 +38,20 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
         await ZeroPartsAsync(last, Math.Max(last, end), flags);
     }
 
-    // Parts of subclusters become whole ones where all of it would read as zeroes, and are written otherwise.
+    // Parts of subclusters become whole ones where all of it would read as zeroes, and are written otherwise, also behind the end of the backing file,
+    // which may grow.
     private async IoTask ZeroPartsAsync(long offset, long end, ZeroFlags flags)
     {
         while (offset < end)
         {
             long partEnd = Math.Min(end, _geometry.AlignDownToSubcluster(offset) + _geometry.SubclusterLength);
-            if (_geometry.Version < 3 || !await TryZeroUnitAsync(offset, partEnd, flags))
+            if (_geometry.Version < 3)
             {
                 await WriteDataAsync(offset, partEnd, flags);
+            }
+            else if (!await TryZeroUnitAsync(offset, partEnd, flags))
+            {
+                await StoreZeroesAsync(offset, partEnd, flags);
             }
 
             offset = partEnd;
@@ -241,11 +246,14 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
     // Parts of clusters, and what has no zero clusters: nothing to do where zeroes are read already.
     private async IoTask WriteDataAsync(long offset, long end, ZeroFlags flags)
     {
-        if (await reader.IsZeroAsync(offset, end - offset))
+        if (!await reader.IsZeroAsync(offset, end - offset))
         {
-            return;
+            await StoreZeroesAsync(offset, end, flags);
         }
+    }
 
+    private async IoTask StoreZeroesAsync(long offset, long end, ZeroFlags flags)
+    {
         if ((flags & ZeroFlags.NoFallback) != 0)
         {
             throw new ErrnoException(Errno.EOPNOTSUPP, $"Image '{image.File.FileName}' can't zero bytes {offset} to {end} without writing data");

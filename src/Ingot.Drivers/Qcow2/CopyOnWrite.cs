@@ -20,10 +20,14 @@ internal sealed class CopyOnWrite(Qcow2Image image, ClusterReader reader)
     {
         long head = offset - start;
         long tail = whole - head - data.Length;
-        bool isPlain = head + tail == 0
-            || (isFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail));
-        if (isPlain)
+        bool isWhole = head + tail == 0;
+        if (isWhole || (isFresh && await reader.IsZeroAsync(start, head) && await reader.IsZeroAsync(offset + data.Length, tail)))
         {
+            if (!isWhole)
+            {
+                image.File.Signal(BlockEvents.ZeroNewClusters);
+            }
+
             await image.Content.WriteAsync(offset, host + head, data);
         }
         else if (whole <= MaxBounce)

@@ -61,6 +61,26 @@ public sealed class BlkDebugTests : IDisposable
     }
 
     [Fact]
+    public void A_write_of_a_part_of_a_block_keeps_others_from_it()
+    {
+        CliResult result = RunOptions(
+            "align=4k",
+            "break pwritev_rmw_after_tail A", "aio_write -q -P 10 0 512", "wait_break A", "aio_write -q -P 11 2k 4k",
+            "break pwritev_rmw_after_head B", "aio_write -q -P 12 7680 512", "wait_break B", "resume A", "resume B", "aio_flush",
+            "read -q -P 10 0 512", "read -q -P 0 512 1536", "read -q -P 11 2k 4k", "read -q -P 0 6k 1536", "read -q -P 12 7680 512");
+        Assert.Equal("AABB", string.Concat(result.Out.Split('\'').Where((_, i) => i % 2 == 1).Order()));
+        Assert.DoesNotContain("failed", result.Out);
+    }
+
+    [Theory]
+    [InlineData("pwritev_rmw_head", "write -q 1k 512", "write -q 0 4k")]
+    [InlineData("pwritev_rmw_tail", "write -q 0 512", "write -q 0 4k")]
+    [InlineData("pwritev_zero", "write -q -z 0 4k", "write -q -z 1k 512")]
+    [InlineData("pwritev", "write -q 0 4k", "write -q -z 0 4k")]
+    public void Writes_of_blocks_have_events(string name, string hit, string missed)
+        => Assert.Equal("write failed: Input/output error\n", RunOptions($"align=4k,inject-error.0.event={name},inject-error.0.once=on", missed, hit, hit).Out);
+
+    [Fact]
     public void A_request_is_held_until_it_is_resumed()
     {
         CliResult result = RunRaw(
