@@ -29,4 +29,13 @@ public static class VirtioFeatures
 
     /// <summary>A queue can be reset on its own.</summary>
     public const ulong RingReset = 1UL << 40;
+
+    /// <summary>Ingot's experiment: ring descriptors have 32 bytes, and the first of a request carries its header (docs/embedded-virtqueue.md).</summary>
+    public const ulong EmbeddedHeader = 1UL << 62;
+
+    /// <summary>Ingot's experiment: the status byte is part of the used entry.</summary>
+    public const ulong EmbeddedStatus = 1UL << 63;
+
+    /// <summary>Both halves of the experiment; Ingot's own device and driver take them together or not at all.</summary>
+    public const ulong EmbeddedRequests = EmbeddedHeader | EmbeddedStatus;
 }

@@ -144,6 +144,7 @@ internal sealed class StorageDaemon(CommandContext context)
             WriteThrough = options.TakeBool("writethrough") ?? false,
             QueueCount = (int)(options.TakeNumber("num-queues", 1, VhostUserBlkOptions.MaxQueues) ?? 1),
             Packed = options.TakeBool("packed") ?? false,
+            Embedded = options.TakeBool("embedded") ?? false,
             LogicalBlockSize = (int?)options.TakeSize("logical-block-size"),
         };
     }

@@ -13,7 +13,7 @@ internal static class ServeCommand
     public static Command Command { get; } = new(
         "",
         "Serve an image over a vhost-user-blk socket",
-        ["IMAGE --socket PATH [--format FMT] [--read-only] [--snapshot]", "[--queues N] [--packed] [--threads N] [--cache MODE] [--image-opts] [-q]"],
+        ["IMAGE --socket PATH [--format FMT] [--read-only] [--snapshot]", "[--queues N] [--packed] [--embedded] [--threads N] [--cache MODE] [--image-opts] [-q]"],
         [
             CommonOptions.Quiet, CommonOptions.Format, CommonOptions.ImageOpts, CommonOptions.Untrusted,
             Option.Value('s', "socket", "PATH", "where clients connect"),
@@ -21,6 +21,7 @@ internal static class ServeCommand
             Option.Switch('\0', "snapshot", "keep the image as it is: what clients write is lost at the end"),
             Option.Value('\0', "queues", "N", "the most queues that a client may use (default 1, at most 64)"),
             Option.Switch('\0', "packed", "clients may use packed virtqueues"),
+            Option.Switch('\0', "embedded", "clients may use rings with embedded request headers (an experiment; only Ingot's client can)"),
             Option.Value('\0', "threads", "N", "threads that serve queues (default 1); more need a raw image"),
             Option.Value('t', "cache", "MODE", "none, writeback (default), writethrough, directsync or unsafe"),
             CommonOptions.Object,
@@ -45,7 +46,7 @@ internal static class ServeCommand
         {
             BlockNode node = await OpenAsync(context, arguments, nodes);
             loops = StartLoops(node, threads);
-            var options = new VhostUserBlkOptions { Id = ExportId, Path = socket, Writable = !node.IsReadOnly, QueueCount = queues, Packed = arguments.Has("packed") };
+            var options = new VhostUserBlkOptions { Id = ExportId, Path = socket, Writable = !node.IsReadOnly, QueueCount = queues, Packed = arguments.Has("packed"), Embedded = arguments.Has("embedded") };
             VhostUserBlkExport export = VhostUserBlkExport.Start(options, node, loops, context.Warn);
             try
             {

@@ -34,9 +34,11 @@ internal sealed class VhostUserBlkConnection
 
     internal string Peer => _session.Peer;
 
+    internal ulong Features => _session.Features;
+
     internal static async IoTask<VhostUserBlkConnection> OpenAsync(VhostUserBlkOptions options)
     {
-        FrontendSession session = await FrontendSession.ConnectAsync(options.Path, WantedFeatures);
+        FrontendSession session = await FrontendSession.ConnectAsync(options.Path, WantedFeatures | RingFeatures(options));
         VirtioBlkDriver? driver = null;
         try
         {
@@ -99,6 +101,9 @@ internal sealed class VhostUserBlkConnection
         Driver.Dispose();
         await _session.CloseAsync();
     }
+
+    private static ulong RingFeatures(VhostUserBlkOptions options)
+        => (options.Packed ? VirtioFeatures.RingPacked : 0) | (options.Embedded ? VirtioFeatures.EmbeddedRequests : 0);
 
     private void Run()
     {

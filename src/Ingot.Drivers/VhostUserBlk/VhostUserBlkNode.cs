@@ -62,6 +62,9 @@ public sealed class VhostUserBlkNode : BlockNode
     /// <summary>Why the connection is over, or null while it is up.</summary>
     public ErrnoException? Failure => _connection.Driver.Failure;
 
+    /// <summary>The features agreed with the server, those of the rings among them.</summary>
+    public ulong NegotiatedFeatures => _connection.Features;
+
     private VirtioBlkDriver Rings => _connection.Driver;
 
     private int BlockSize => _connection.Limits.BlockSize;

@@ -9,7 +9,7 @@ namespace Ingot.Exports.VhostUser;
 /// <summary>Joins the session, which lives on the export's loop, with the queue workers, which live on theirs.</summary>
 internal sealed class VhostUserBlkDevice(VirtioBlkHandler handler, QueueWorker[] workers, VhostUserBlkOptions options, Action<string> warn) : IVhostUserDevice
 {
-    public ulong Features => handler.Features | (options.Packed ? VirtioFeatures.RingPacked : 0);
+    public ulong Features => handler.Features | (options.Packed ? VirtioFeatures.RingPacked : 0) | (options.Embedded ? VirtioFeatures.EmbeddedRequests : 0);
 
     public int QueueCount => workers.Length;
 

@@ -34,6 +34,9 @@ public sealed record VhostUserBlkOptions
     /// <summary>Packed virtqueues are offered to drivers (packed).</summary>
     public bool Packed { get; init; }
 
+    /// <summary>Rings with embedded request headers are offered to drivers: Ingot's own experiment (embedded).</summary>
+    public bool Embedded { get; init; }
+
     /// <summary>The logical block size; null for the smallest that the node can do.</summary>
     public int? LogicalBlockSize { get; init; }
 

@@ -10,17 +10,13 @@ namespace Ingot.Virtio.Blk;
 /// while the loop is awake and by its call doorbell while it sleeps. A request that finds no slot or no bounce memory waits its turn.
 /// A device that breaks the rules of the ring, and one that goes away, fail everything in flight and everything after.
 /// </summary>
-public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHandler, IDisposable
+public sealed class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHandler, IDisposable
 {
-    private readonly SplitDriverQueue[] _queues;
-    private readonly EventFd[] _kicks;
+    private readonly VirtioBlkQueue[] _queues;
     private readonly EventFd _call = new();
-    private readonly VirtioBlkOperation?[][] _inFlight;
     private readonly VirtioBlkDriverMemory _memory;
     private readonly Queue<VirtioBlkOperation> _waiting = new();
     private readonly Stack<VirtioBlkOperation> _pool = new();
-    private readonly uint _maxSegment;
-    private readonly int _maxSegments;
     private readonly InFlightCounter _requests = new();
     private readonly InFlightCounter _changes = new();
     private ErrnoException? _failure;
@@ -36,18 +32,11 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
     {
         Peer = options.Peer;
         _memory = new VirtioBlkDriverMemory(options);
-        _kicks = [.. Enumerable.Range(0, options.QueueCount).Select(_ => new EventFd())];
-        _queues = new SplitDriverQueue[options.QueueCount];
-        for (int i = 0; i < _queues.Length; i++)
-        {
-            byte* ring = _memory.Region.Pointer + (i * _memory.RingSize);
-            _queues[i] = new SplitDriverQueue(ring, options.QueueSize, options.MaxDescriptors, options.Features, _kicks[i].Descriptor);
-        }
-
-        _inFlight = [.. _queues.Select(queue => new VirtioBlkOperation?[queue.SlotCount])];
-        _maxSegment = options.MaxSegmentSize;
-        _maxSegments = _queues[0].MaxDescriptors - 2;
-        MaxRequest = (int)Math.Min(Math.Min((long)_maxSegment * _maxSegments, VirtioBlkDriverOptions.DefaultMaxRequest), (long)options.BouncePages * PageAllocator.PageSize);
+        _queues = [.. Enumerable.Range(0, options.QueueCount).Select(i => new VirtioBlkQueue(i, _memory, options))];
+        Queues = [.. _queues.Select(queue => queue.Ring)];
+        MaxRequest = (int)Math.Min(
+            Math.Min((long)options.MaxSegmentSize * _queues[0].MaxSegments, VirtioBlkDriverOptions.DefaultMaxRequest),
+            (long)options.BouncePages * PageAllocator.PageSize);
     }
 
     /// <summary>What the device is called in messages.</summary>
@@ -60,7 +49,7 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
     public SharedMemoryRegion Memory => _memory.Region;
 
     /// <summary>The queues, to tell the device where they lie.</summary>
-    public IReadOnlyList<SplitDriverQueue> Queues => _queues;
+    public IReadOnlyList<DriverQueue> Queues { get; }
 
     /// <summary>The doorbell that the device rings, for all queues.</summary>
     public FileDescriptor Call => _call.Descriptor;
@@ -74,7 +63,7 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
     /// <summary>The doorbell that the device listens to for a queue.</summary>
     /// <param name="queue">Its index.</param>
     /// <returns>The descriptor.</returns>
-    public FileDescriptor Kick(int queue) => _kicks[queue].Descriptor;
+    public FileDescriptor Kick(int queue) => _queues[queue].Kick;
 
     /// <summary>Lets requests run, on the calling loop.</summary>
     public void Start()
@@ -156,19 +145,12 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
 
         _failure = error;
         var ended = new List<VirtioBlkOperation>();
-        for (int q = 0; q < _queues.Length; q++)
+        foreach (VirtioBlkQueue queue in _queues)
         {
-            for (int slot = 0; slot < _inFlight[q].Length; slot++)
-            {
-                if (_inFlight[q][slot] is { } operation)
-                {
-                    _inFlight[q][slot] = null;
-                    _requests.Exit();
-                    ended.Add(operation);
-                }
-            }
+            queue.Abandon(ended);
         }
 
+        ended.ForEach(_ => _requests.Exit());
         ended.AddRange(_waiting);
         _waiting.Clear();
         OnFailure?.Invoke(error);
@@ -195,10 +177,9 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
             // A waiter that is resumed here may close the driver, and with it the memory.
             for (int q = 0; q < _queues.Length && _failure is null; q++)
             {
-                SplitDriverQueue queue = _queues[q];
-                if (queue.InFlight > 0)
+                if (_queues[q].Ring.InFlight > 0)
                 {
-                    found |= TakeUsed(queue, q);
+                    found |= TakeUsed(_queues[q]);
                 }
             }
         }
@@ -225,12 +206,12 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
         }
 
         bool idle = true;
-        foreach (SplitDriverQueue queue in _queues)
+        foreach (VirtioBlkQueue queue in _queues)
         {
-            if (queue.InFlight > 0)
+            if (queue.Ring.InFlight > 0)
             {
                 _callsEnabled = true;
-                idle &= queue.EnableCalls();
+                idle &= queue.Ring.EnableCalls();
             }
         }
 
@@ -243,9 +224,9 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
         if (_callsEnabled && _failure is null)
         {
             _callsEnabled = false;
-            foreach (SplitDriverQueue queue in _queues)
+            foreach (VirtioBlkQueue queue in _queues)
             {
-                queue.DisableCalls();
+                queue.Ring.DisableCalls();
             }
         }
     }
@@ -262,9 +243,9 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
             return;
         }
 
-        foreach (SplitDriverQueue queue in _queues)
+        foreach (VirtioBlkQueue queue in _queues)
         {
-            queue.Publish();
+            queue.Ring.Publish();
         }
     }
 
@@ -275,10 +256,7 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
         _loop?.RemovePoller(this);
         _watch?.Dispose();
         _call.Dispose();
-        foreach (EventFd kick in _kicks)
-        {
-            kick.Dispose();
-        }
+        Array.ForEach(_queues, queue => queue.Dispose());
 
         _memory.Dispose();
     }
@@ -323,43 +301,12 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
 
     private bool TryStart(VirtioBlkOperation operation)
     {
-        int q = LeastBusyQueue();
-        SplitDriverQueue queue = _queues[q];
-        bool hasData = operation.Data.Length > 0;
-        bool direct = hasData && _memory.IsReachable(operation.Data, _maxSegments, _maxSegment);
-        if (!queue.HasFreeSlot || (hasData && !direct && !_memory.TryBounce(operation)))
+        if (!_queues[LeastBusyQueue()].TryStart(operation))
         {
             return false;
         }
 
-        int slot = queue.Rent();
-        _inFlight[q][slot] = operation;
         _requests.Enter();
-        _memory.WriteHeader(q, slot, operation);
-        queue.SetDescriptor(slot, 0, _memory.Header(q, slot), BlkRequestHeader.Size, false);
-        int count = 1;
-        if (direct)
-        {
-            foreach (Span<byte> part in operation.Data)
-            {
-                // SAFETY: the memory of a vector is unmanaged, so its address is stable.
-                fixed (byte* start = part)
-                {
-                    AddSegments(queue, slot, start, part.Length, operation.DeviceWrites, ref count);
-                }
-            }
-        }
-        else if (hasData)
-        {
-            AddSegments(queue, slot, _memory.Bounce(operation), (int)operation.Data.Length, operation.DeviceWrites, ref count);
-        }
-        else if (operation.RangeSectors > 0)
-        {
-            queue.SetDescriptor(slot, count++, _memory.Range(q, slot), BlkRange.Size, false);
-        }
-
-        queue.SetDescriptor(slot, count++, _memory.Status(q, slot), 1, true);
-        queue.Submit(slot, count);
         PublishAtEndOfTurn();
         return true;
     }
@@ -368,25 +315,15 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
     private int LeastBusyQueue()
     {
         int best = 0;
-        for (int q = 1; q < _queues.Length && _queues[best].InFlight > 0; q++)
+        for (int q = 1; q < _queues.Length && _queues[best].Ring.InFlight > 0; q++)
         {
-            if (_queues[q].InFlight < _queues[best].InFlight)
+            if (_queues[q].Ring.InFlight < _queues[best].Ring.InFlight)
             {
                 best = q;
             }
         }
 
         return best;
-    }
-
-    private void AddSegments(SplitDriverQueue queue, int slot, byte* start, int length, bool deviceWrites, ref int count)
-    {
-        for (int done = 0; done < length;)
-        {
-            uint piece = (uint)Math.Min(length - done, _maxSegment);
-            queue.SetDescriptor(slot, count++, start + done, piece, deviceWrites);
-            done += (int)piece;
-        }
     }
 
     private void PublishAtEndOfTurn()
@@ -398,24 +335,15 @@ public sealed unsafe class VirtioBlkDriver : ILoopPoller, IEndOfTurn, IReadyHand
         }
     }
 
-    private bool TakeUsed(SplitDriverQueue queue, int q)
+    private bool TakeUsed(VirtioBlkQueue queue)
     {
         bool found = false;
-        while (queue.TryTakeUsed(out int slot))
+        while (_failure is null && queue.TryTake(out BlkStatus status) is { } operation)
         {
             found = true;
-            VirtioBlkOperation operation = _inFlight[q][slot]!;
-            _inFlight[q][slot] = null;
-            var status = (BlkStatus)(*_memory.Status(q, slot));
-            queue.Return(slot);
-            _memory.EndBounce(operation, status == BlkStatus.Ok);
             _requests.Exit();
             Leave(operation);
             operation.Finish(status);
-            if (_failure is not null)
-            {
-                break;
-            }
         }
 
         return found;

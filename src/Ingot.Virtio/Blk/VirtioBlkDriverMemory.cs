@@ -15,6 +15,7 @@ internal sealed unsafe class VirtioBlkDriverMemory : IDisposable
     private const int StatusOffset = 32;
 
     private readonly PageAllocator _pages;
+    private readonly long _ringSize;
     private readonly byte* _lines;
     private readonly byte* _bounce;
     private readonly int _slotsPerQueue;
@@ -22,24 +23,24 @@ internal sealed unsafe class VirtioBlkDriverMemory : IDisposable
 
     internal VirtioBlkDriverMemory(VirtioBlkDriverOptions options)
     {
-        long ring = SplitDriverQueue.MemorySize(options.QueueSize, options.MaxDescriptors, options.Features);
+        long ring = DriverQueue.MemorySize(options.QueueSize, options.MaxDescriptors, options.Features);
         _slotsPerQueue = options.QueueSize;
         _pages = new PageAllocator(options.BouncePages);
         long rings = ring * options.QueueCount;
         long lines = ((long)_slotsPerQueue * options.QueueCount * SlotLine + PageAllocator.PageSize - 1) / PageAllocator.PageSize * PageAllocator.PageSize;
         Region = new SharedMemoryRegion("ingot-virtio-blk", rings + lines + ((long)options.BouncePages * PageAllocator.PageSize));
-        RingSize = ring;
+        _ringSize = ring;
         _lines = Region.Pointer + rings;
         _bounce = _lines + lines;
     }
 
     internal SharedMemoryRegion Region { get; }
 
-    internal long RingSize { get; }
-
     internal void Register(SharedMemoryRegion region) => _registered.Add(region);
 
     internal void Unregister(SharedMemoryRegion region) => _registered.Remove(region);
+
+    internal byte* Ring(int queue) => Region.Pointer + (queue * _ringSize);
 
     internal void* Header(int queue, int slot) => Line(queue, slot);
 
@@ -51,10 +52,12 @@ internal sealed unsafe class VirtioBlkDriverMemory : IDisposable
     {
         // SAFETY: queue and slot are the driver's own; a line has room for header, range and status.
         byte* line = Line(queue, slot);
-        *(BlkRequestHeader*)line = new BlkRequestHeader { Type = operation.Type, Sector = HasSector(operation.Type) ? operation.Sector : 0 };
-        *(BlkRange*)(line + RangeOffset) = new BlkRange { Sector = operation.Sector, SectorCount = operation.RangeSectors, Flags = operation.RangeFlags };
+        *(BlkRequestHeader*)line = operation.Header;
         line[StatusOffset] = byte.MaxValue;
     }
+
+    internal void WriteRange(int queue, int slot, VirtioBlkOperation operation)
+        => *(BlkRange*)Range(queue, slot) = new BlkRange { Sector = operation.Sector, SectorCount = operation.RangeSectors, Flags = operation.RangeFlags };
 
     /// <summary>Gives an operation bounce pages, and fills them for a write.</summary>
     internal bool TryBounce(VirtioBlkOperation operation)
@@ -116,8 +119,6 @@ internal sealed unsafe class VirtioBlkDriverMemory : IDisposable
     }
 
     public void Dispose() => Region.Dispose();
-
-    private static bool HasSector(BlkRequestType type) => type is BlkRequestType.In or BlkRequestType.Out;
 
     private byte* Line(int queue, int slot) => _lines + (((long)queue * _slotsPerQueue + slot) * SlotLine);
 

@@ -27,6 +27,9 @@ public sealed record VirtioBlkDriverOptions
     /// <summary>Pages of 4 KiB for data that the device can't reach where it lies, a multiple of 64. A request that finds none waits.</summary>
     public int BouncePages { get; init; } = 8192;
 
-    /// <summary>Data segments, header and status.</summary>
-    internal int MaxDescriptors => MaxSegments + 2;
+    /// <summary>Descriptors beside those of the data: header and status, unless they are embedded in the ring.</summary>
+    internal int Overhead => (Features & VirtioFeatures.EmbeddedRequests) == VirtioFeatures.EmbeddedRequests ? 0 : 2;
+
+    /// <summary>The most descriptors of a request.</summary>
+    internal int MaxDescriptors => MaxSegments + Overhead;
 }

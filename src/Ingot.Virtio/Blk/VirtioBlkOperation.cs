@@ -21,6 +21,8 @@ internal sealed class VirtioBlkOperation(VirtioBlkDriver driver) : IoPromise
 
     internal bool DeviceWrites => Type is BlkRequestType.In or BlkRequestType.GetId;
 
+    internal BlkRequestHeader Header => new() { Type = Type, Sector = Type is BlkRequestType.In or BlkRequestType.Out ? Sector : 0 };
+
     internal void Finish(BlkStatus status)
     {
         if (status == BlkStatus.Ok)

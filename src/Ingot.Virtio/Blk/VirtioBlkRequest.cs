@@ -48,12 +48,12 @@ public sealed class VirtioBlkRequest : IDisposable
     /// <summary>The ranges of Discard and WriteZeroes, checked.</summary>
     public ReadOnlySpan<BlkRange> Ranges => _ranges.AsSpan(0, RangeCount);
 
-    /// <summary>Takes the chain apart. Header and status may be split over descriptors in any way.</summary>
+    /// <summary>Takes the chain apart. Header and status may be embedded in the ring, or split over descriptors in any way.</summary>
     /// <param name="limits">What the device accepts.</param>
     /// <returns>What came of it.</returns>
     public BlkParseResult Parse(BlkLimits limits)
     {
-        if (Chain.WritableLength == 0)
+        if (!Chain.CanBeAnswered)
         {
             return BlkParseResult.Unanswerable;
         }
@@ -67,17 +67,17 @@ public sealed class VirtioBlkRequest : IDisposable
         switch (Type)
         {
             case BlkRequestType.In:
-                Data = Chain.WritableBeforeLastByte();
+                Data = Chain.WritableData();
                 return CheckTransfer(sector, limits);
             case BlkRequestType.Out when limits.IsReadOnly:
                 return Answer(BlkStatus.IoError);
             case BlkRequestType.Out:
-                Data = Chain.ReadableAfterHeader();
+                Data = Chain.ReadableData();
                 return CheckTransfer(sector, limits);
             case BlkRequestType.Flush:
                 return BlkParseResult.Request;
             case BlkRequestType.GetId:
-                Data = Chain.WritableBeforeLastByte();
+                Data = Chain.WritableData();
                 return BlkParseResult.Request;
             case BlkRequestType.Discard or BlkRequestType.WriteZeroes:
                 return limits.IsReadOnly ? Answer(BlkStatus.IoError) : ParseRanges(limits);
@@ -88,7 +88,7 @@ public sealed class VirtioBlkRequest : IDisposable
 
     /// <summary>Writes the status where the driver expects it.</summary>
     /// <param name="status">How it went.</param>
-    public void WriteStatus(BlkStatus status) => Chain.WriteLastByte((byte)status);
+    public void WriteStatus(BlkStatus status) => Chain.WriteStatus((byte)status);
 
     /// <inheritdoc/>
     public void Dispose() => Chain.Dispose();
@@ -111,7 +111,7 @@ public sealed class VirtioBlkRequest : IDisposable
 
     private BlkParseResult ParseRanges(BlkLimits limits)
     {
-        IoVector data = Chain.ReadableAfterHeader();
+        IoVector data = Chain.ReadableData();
         if (data.Length == 0 || data.Length % BlkRange.Size != 0 || data.Length / BlkRange.Size > limits.MaxRanges)
         {
             return Answer(BlkStatus.IoError);

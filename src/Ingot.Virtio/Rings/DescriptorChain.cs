@@ -21,6 +21,9 @@ public sealed unsafe class DescriptorChain : IDisposable
     private int _writableCount;
     private long _readableLength;
     private long _writableLength;
+    private bool _isEmbedded;
+    private ulong _headerLow;
+    private ulong _headerHigh;
 
     /// <summary>An empty chain.</summary>
     public DescriptorChain()
@@ -40,6 +43,12 @@ public sealed unsafe class DescriptorChain : IDisposable
 
     /// <summary>What in-flight notes of a packed ring call the chain.</summary>
     internal int Node { get; private set; }
+
+    /// <summary>The status of a request whose header came in its descriptor: it goes into the used entry.</summary>
+    internal byte EmbeddedStatus { get; private set; }
+
+    /// <summary>Whether there is a place for a status.</summary>
+    internal bool CanBeAnswered => _isEmbedded || _writableLength > 0;
 
     /// <summary>Bytes for the device to read.</summary>
     public long ReadableLength => _readableLength;
@@ -61,22 +70,34 @@ public sealed unsafe class DescriptorChain : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Writes the last byte for the device to write, where block requests have their status. There must be one.</summary>
+    /// <summary>Sets the status of a block request: the last byte for the device to write, unless it is embedded. <see cref="CanBeAnswered"/> was asked before.</summary>
     /// <param name="value">The byte.</param>
-    internal void WriteLastByte(byte value)
+    internal void WriteStatus(byte value)
     {
+        if (_isEmbedded)
+        {
+            EmbeddedStatus = value;
+            return;
+        }
+
         // SAFETY: segments are within mapped guest memory and never empty.
         Libc.iovec* last = _segments + _readableCount + _writableCount - 1;
         ((byte*)last->iov_base)[last->iov_len - 1] = value;
     }
 
-    /// <summary>Copies the first 16 bytes for the device to read, once: the guest may change them meanwhile.</summary>
+    /// <summary>Copies the header, once: the guest may change it meanwhile. It is embedded, or the first 16 bytes for the device to read.</summary>
     /// <param name="low">The first 8.</param>
     /// <param name="high">The next 8.</param>
     /// <returns>False when there are fewer.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryReadHeader(out ulong low, out ulong high)
     {
+        if (_isEmbedded)
+        {
+            (low, high) = (_headerLow, _headerHigh);
+            return true;
+        }
+
         if (_readableCount > 0 && _segments->iov_len >= 16)
         {
             low = Unsafe.ReadUnaligned<ulong>(_segments->iov_base);
@@ -87,16 +108,23 @@ public sealed unsafe class DescriptorChain : IDisposable
         return TryReadSplitHeader(out low, out high);
     }
 
-    /// <summary>What lies between a header of 16 bytes and the end of the readable part.</summary>
+    /// <summary>What the device reads beside the header.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal IoVector ReadableAfterHeader() => _readableCount > 0 && _segments->iov_len == 16
-        ? new IoVector(_segments + 1, _readableCount - 1, _readableLength - 16)
-        : Readable.Slice(16);
+    internal IoVector ReadableData() => _isEmbedded
+        ? Readable
+        : _readableCount > 0 && _segments->iov_len == 16
+            ? new IoVector(_segments + 1, _readableCount - 1, _readableLength - 16)
+            : Readable.Slice(16);
 
-    /// <summary>What lies before the last byte of the writable part.</summary>
+    /// <summary>What the device writes beside the status.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal IoVector WritableBeforeLastByte()
+    internal IoVector WritableData()
     {
+        if (_isEmbedded)
+        {
+            return Writable;
+        }
+
         Libc.iovec* first = _segments + _readableCount;
         return first[_writableCount - 1].iov_len == 1
             ? new IoVector(first, _writableCount - 1, _writableLength - 1)
@@ -111,6 +139,15 @@ public sealed unsafe class DescriptorChain : IDisposable
         _writableCount = 0;
         _readableLength = 0;
         _writableLength = 0;
+        _isEmbedded = false;
+    }
+
+    /// <summary>Takes over a header that came in the first descriptor.</summary>
+    internal void Embed(ulong low, ulong high)
+    {
+        _isEmbedded = true;
+        _headerLow = low;
+        _headerHigh = high;
     }
 
     /// <summary>Names the chain: a packed ring tells its name last.</summary>

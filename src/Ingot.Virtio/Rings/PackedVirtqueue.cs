@@ -21,6 +21,8 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
     private readonly int _size;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
+    private readonly bool _embedded;
+    private readonly int _entryShift; // words of a descriptor, as a power of two
     private GuestBuffers _buffers;
     private PackedPlace _next;
     private PackedPlace _used;
@@ -42,11 +44,13 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
         _memory = setup.Memory;
         _buffers = new GuestBuffers(setup.Memory);
         _size = setup.Size;
-        _ring = (ulong*)setup.Locate(setup.Address.Descriptors, setup.Size * PackedLayout.DescriptorSize, PackedLayout.DescriptorAlignment, "descriptor ring");
+        _ring = (ulong*)setup.Locate(setup.Address.Descriptors, setup.Size * setup.DescriptorSize, setup.DescriptorSize, "descriptor ring");
         _driverEvent = (uint*)setup.Locate(setup.Address.Available, PackedLayout.EventSize, PackedLayout.EventSize, "driver event suppression");
         _deviceEvent = (uint*)setup.Locate(setup.Address.Used, PackedLayout.EventSize, PackedLayout.EventSize, "device event suppression");
         _eventIndex = (setup.Features & VirtioFeatures.EventIndex) != 0;
         _indirect = (setup.Features & VirtioFeatures.IndirectDescriptors) != 0;
+        _embedded = setup.IsEmbedded;
+        _entryShift = _embedded ? 2 : 1;
         _log = setup.WriteLog;
         _inflight = inflight;
         _next = PlaceOf(setup, (ushort)setup.Base);
@@ -69,7 +73,7 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
             return FetchAgain(node, chain);
         }
 
-        ulong half = Volatile.Read(ref _ring[(_next.Offset * 2) + 1]);
+        ulong half = Volatile.Read(ref Entry(_next)[1]);
         if (!_next.IsAvailable(PackedLayout.FlagsOf(half)))
         {
             return _buffers.FindLoss() is { } loss ? Break(loss) : PopResult.Empty;
@@ -77,10 +81,17 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
 
         chain.Begin(0);
         _inflight?.Begin();
+        if (_embedded)
+        {
+            // SAFETY: a place is within the ring.
+            ulong* header = Entry(_next) + 2;
+            chain.Embed(Volatile.Read(ref header[0]), Volatile.Read(ref header[1]));
+        }
+
         PackedPlace place = _next;
         for (int entries = 1; entries <= _size - _entriesTaken; entries++)
         {
-            ulong address = Volatile.Read(ref _ring[place.Offset * 2]);
+            ulong address = Volatile.Read(ref Entry(place)[0]);
             _inflight?.Add(address, half);
             place = place.Plus(1, _size);
             if (!TryAdd(chain, address, half, entries == 1))
@@ -93,7 +104,7 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
                 return Take(chain, PackedLayout.IdOf(half), entries, place);
             }
 
-            half = Volatile.Read(ref _ring[(place.Offset * 2) + 1]);
+            half = Volatile.Read(ref Entry(place)[1]);
         }
 
         return Break("a chain has more descriptors than the ring has free");
@@ -102,10 +113,15 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
     /// <inheritdoc/>
     public override void PushUsed(DescriptorChain chain, long length)
     {
-        ulong half = PackedLayout.Pack((uint)length, chain.Head, _used.UsedFlags);
+        if (_embedded)
+        {
+            ((byte*)Entry(_used))[EmbeddedLayout.PackedStatusOffset] = chain.EmbeddedStatus;
+        }
+
+        ulong half = PackedLayout.Pack((uint)length, chain.Head, (ushort)(_used.UsedFlags | (length > 0 ? (ushort)DescriptorFlags.Write : 0)));
         if (_hasFirst)
         {
-            Volatile.Write(ref _ring[(_used.Offset * 2) + 1], half);
+            Volatile.Write(ref Entry(_used)[1], half);
         }
         else
         {
@@ -113,7 +129,7 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
             _hasFirst = true;
         }
 
-        _log?.Mark(_memory.GuestAddressOf((byte*)(_ring + (_used.Offset * 2))), PackedLayout.DescriptorSize);
+        _log?.Mark(_memory.GuestAddressOf((byte*)Entry(_used)), 1UL << (_entryShift + 3));
         _used = _used.Plus(chain.Entries, _size);
         _entriesAnswered += chain.Entries;
         _inflight?.Use(chain.Node, _used);
@@ -131,7 +147,7 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
             return;
         }
 
-        Volatile.Write(ref _ring[(_published.Offset * 2) + 1], _first);
+        Volatile.Write(ref Entry(_published)[1], _first);
         _hasFirst = false;
         _entriesTaken -= _entriesAnswered;
         _entriesAnswered = 0;
@@ -166,11 +182,13 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
 
         // The wish must be visible before the ring is looked at: the driver writes the descriptor, then reads the wish.
         Interlocked.MemoryBarrier();
-        return !_next.IsAvailable(PackedLayout.FlagsOf(Volatile.Read(ref _ring[(_next.Offset * 2) + 1])));
+        return !_next.IsAvailable(PackedLayout.FlagsOf(Volatile.Read(ref Entry(_next)[1])));
     }
 
     /// <inheritdoc/>
     public override void DisableKicks() => WishForKicks(PackedLayout.EventDisable << 16);
+
+    private ulong* Entry(PackedPlace place) => _ring + ((long)place.Offset << _entryShift);
 
     private void WishForKicks(int wish)
     {

@@ -17,6 +17,12 @@ public sealed unsafe record QueueSetup(int Index, GuestMemory Memory, int Size, 
     /// <summary>True for a packed ring.</summary>
     public bool IsPacked => (Features & VirtioFeatures.RingPacked) != 0;
 
+    /// <summary>True when headers and status bytes are in the ring's entries (docs/embedded-virtqueue.md).</summary>
+    public bool IsEmbedded => (Features & VirtioFeatures.EmbeddedRequests) == VirtioFeatures.EmbeddedRequests;
+
+    /// <summary>Bytes of a descriptor in the ring, and its alignment.</summary>
+    internal int DescriptorSize => IsEmbedded ? EmbeddedLayout.DescriptorSize : SplitLayout.DescriptorSize;
+
     /// <summary>The log for what is written to buffers, and to a packed ring; null when nothing is logged.</summary>
     /// <exception cref="ErrnoException">It is too small.</exception>
     internal DirtyLog? WriteLog
@@ -32,8 +38,8 @@ public sealed unsafe record QueueSetup(int Index, GuestMemory Memory, int Size, 
 
     /// <summary>Whether all parts are in the guest's memory; while regions come and go one by one they may not be.</summary>
     public bool IsMapped => IsPacked
-        ? IsPartMapped(Address.Descriptors, Size * PackedLayout.DescriptorSize) && IsPartMapped(Address.Available, PackedLayout.EventSize) && IsPartMapped(Address.Used, PackedLayout.EventSize)
-        : IsPartMapped(Address.Descriptors, SplitLayout.DescriptorTableSize(Size)) && IsPartMapped(Address.Available, SplitLayout.AvailableSize(Size)) && IsPartMapped(Address.Used, SplitLayout.UsedSize(Size));
+        ? IsPartMapped(Address.Descriptors, Size * DescriptorSize) && IsPartMapped(Address.Available, PackedLayout.EventSize) && IsPartMapped(Address.Used, PackedLayout.EventSize)
+        : IsPartMapped(Address.Descriptors, Size * DescriptorSize) && IsPartMapped(Address.Available, SplitLayout.AvailableSize(Size)) && IsPartMapped(Address.Used, SplitLayout.UsedSize(Size));
 
     /// <summary>Finds a part.</summary>
     /// <param name="address">Its user address.</param>

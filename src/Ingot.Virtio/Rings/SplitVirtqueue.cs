@@ -22,6 +22,8 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
     private readonly uint _size;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
+    private readonly bool _embedded;
+    private readonly int _entryShift; // words of a descriptor, as a power of two
     private readonly bool[] _taken;
     private int _resubmitted;
     private GuestBuffers _buffers;
@@ -41,11 +43,13 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
         _memory = setup.Memory;
         _buffers = new GuestBuffers(setup.Memory);
         _size = (uint)setup.Size;
-        _descriptors = (ulong*)setup.Locate(setup.Address.Descriptors, SplitLayout.DescriptorTableSize(setup.Size), SplitLayout.DescriptorAlignment, "descriptor table");
+        _descriptors = (ulong*)setup.Locate(setup.Address.Descriptors, setup.Size * setup.DescriptorSize, setup.DescriptorSize, "descriptor table");
         _available = (ushort*)setup.Locate(setup.Address.Available, SplitLayout.AvailableSize(setup.Size), SplitLayout.AvailableAlignment, "available ring");
         _used = setup.Locate(setup.Address.Used, SplitLayout.UsedSize(setup.Size), SplitLayout.UsedAlignment, "used ring");
         _eventIndex = (setup.Features & VirtioFeatures.EventIndex) != 0;
         _indirect = (setup.Features & VirtioFeatures.IndirectDescriptors) != 0;
+        _embedded = setup.IsEmbedded;
+        _entryShift = _embedded ? 2 : 1;
         _taken = new bool[setup.Size];
         _log = setup.WriteLog;
         _usedLog = (setup.Address.Flags & VringAddress.LogFlag) != 0 ? setup.Log : null;
@@ -105,7 +109,8 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
         _inflight?.Use(head);
 
         // SAFETY: the slot is within the used ring; id and length are written before the index, by Publish.
-        *(ulong*)(_used + SplitLayout.RingOffset + (8 * (_usedIndex & (_size - 1)))) = head | ((ulong)length << 32);
+        uint id = _embedded ? head | ((uint)chain.EmbeddedStatus << EmbeddedLayout.UsedStatusShift) : head;
+        *(ulong*)(_used + SplitLayout.RingOffset + (8 * (_usedIndex & (_size - 1)))) = id | ((ulong)length << 32);
         _usedIndex++;
         if (_log is not null && chain.WritableLength > 0)
         {
@@ -211,12 +216,20 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
         ulong* table = _descriptors;
         uint tableSize = _size;
         uint index = head;
+        int shift = _entryShift;
         bool inIndirect = false;
+        if (_embedded)
+        {
+            // SAFETY: head is below _size, and the table is within mapped memory.
+            ulong* header = table + (head << shift) + 2;
+            chain.Embed(Volatile.Read(ref header[0]), Volatile.Read(ref header[1]));
+        }
+
         for (int seen = 0; seen < DescriptorChain.MaxSegments;)
         {
             // SAFETY: index is below tableSize, and the table is within mapped memory. Two reads make a private copy.
-            ulong address = Volatile.Read(ref table[index * 2]);
-            ulong rest = Volatile.Read(ref table[(index * 2) + 1]);
+            ulong address = Volatile.Read(ref table[index << shift]);
+            ulong rest = Volatile.Read(ref table[(index << shift) + 1]);
             var length = (uint)rest;
             var flags = (DescriptorFlags)(rest >> 32);
             if ((flags & DescriptorFlags.Indirect) != 0)
@@ -233,6 +246,7 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
                 }
 
                 inIndirect = true;
+                shift = 1;
                 index = 0;
                 continue;
             }

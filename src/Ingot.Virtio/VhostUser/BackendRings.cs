@@ -58,10 +58,19 @@ internal sealed class BackendRings
         }
     }
 
+    /// <summary>In-flight notes of a packed ring hold its descriptors, and have no room for a header that came in one.</summary>
+    internal void RequireNotes(VhostUserRequest request)
+        => Require(!ArePacked || (_features & VirtioFeatures.EmbeddedRequests) == 0, request, "packed rings with embedded headers can't have in-flight notes");
+
     internal async IoTask SetFeaturesAsync(ulong features)
     {
         await PauseAllAsync();
         _features = features;
+        if (_inflight is not null)
+        {
+            RequireNotes(VhostUserRequest.SetFeatures);
+        }
+
         if ((features & VirtioFeatures.ProtocolFeatures) == 0)
         {
             Array.ForEach(_rings, r => r.IsEnabled = true);
@@ -169,6 +178,7 @@ internal sealed class BackendRings
 
     internal async IoTask SetInflightAsync(VhostUserMessage message)
     {
+        RequireNotes(VhostUserRequest.SetInflightFd);
         using FileDescriptor? file = message.TakeDescriptor();
         Require(file is not null, VhostUserRequest.SetInflightFd, "no file descriptor came with it");
         InflightRegion region = InflightRegion.Map(file!, message.Read<VhostUserInflight>());
@@ -278,6 +288,7 @@ internal sealed class BackendRings
         VhostUserRequest.SetVringEnable => "SET_VRING_ENABLE",
         VhostUserRequest.SetBackendReqFd => "SET_BACKEND_REQ_FD",
         VhostUserRequest.SetConfig => "SET_CONFIG",
+        VhostUserRequest.GetInflightFd => "GET_INFLIGHT_FD",
         VhostUserRequest.SetInflightFd => "SET_INFLIGHT_FD",
         VhostUserRequest.AddMemReg => "ADD_MEM_REG",
         VhostUserRequest.RemMemReg => "REM_MEM_REG",

@@ -219,6 +219,7 @@ public sealed class BackendSession
     {
         ulong unknown = features & ~OfferedFeatures;
         Require(unknown == 0, VhostUserRequest.SetFeatures, $"bits 0x{unknown:x} were not offered");
+        Require((features & VirtioFeatures.EmbeddedRequests) is 0 or VirtioFeatures.EmbeddedRequests, VhostUserRequest.SetFeatures, "EMBEDDED_HEADER and EMBEDDED_STATUS go together");
         await _rings.SetFeaturesAsync(features);
         _device.SetFeatures(features);
     }
@@ -293,6 +294,7 @@ public sealed class BackendSession
     {
         VhostUserInflight wish = message.Read<VhostUserInflight>();
         InflightRegion.Check(wish, VhostUserRequest.GetInflightFd);
+        _rings.RequireNotes(VhostUserRequest.GetInflightFd);
         long size = InflightRegion.SizeOf(wish.QueueCount, Math.Max(wish.QueueSize, _device.MaxQueueSize), _rings.ArePacked);
         VhostUserMessage reply = Reply(message).Add(new VhostUserInflight((ulong)size, 0, wish.QueueCount, wish.QueueSize));
         reply.Descriptors.Add(SharedMapping.CreateFile("ingot-inflight", size));

@@ -211,6 +211,11 @@ public sealed class FrontendSession
         Require(offered, VirtioFeatures.Version1, "VIRTIO_F_VERSION_1");
         Require(offered, VirtioFeatures.ProtocolFeatures, "VHOST_USER_F_PROTOCOL_FEATURES");
         Features = offered & (wanted | VirtioFeatures.Version1 | VirtioFeatures.ProtocolFeatures);
+        if ((Features & VirtioFeatures.EmbeddedRequests) != VirtioFeatures.EmbeddedRequests)
+        {
+            Features &= ~VirtioFeatures.EmbeddedRequests;
+        }
+
         var protocol = (VhostUserProtocolFeatures)await GetAsync(VhostUserRequest.GetProtocolFeatures);
         if ((protocol & VhostUserProtocolFeatures.Config) == 0)
         {
@@ -251,10 +256,10 @@ public sealed class FrontendSession
         }
     }
 
-    private async IoTask StartQueueAsync(uint index, SplitDriverQueue queue, FileDescriptor kick, FileDescriptor call)
+    private async IoTask StartQueueAsync(uint index, DriverQueue queue, FileDescriptor kick, FileDescriptor call)
     {
         await SetAsync(State(VhostUserRequest.SetVringNum, index, (uint)queue.Size));
-        await SetAsync(State(VhostUserRequest.SetVringBase, index, 0));
+        await SetAsync(State(VhostUserRequest.SetVringBase, index, queue.Base));
         var address = new VringAddress { Index = index, Descriptors = queue.DescriptorAddress, Available = queue.AvailableAddress, Used = queue.UsedAddress };
         await SetAsync(new VhostUserMessage(VhostUserRequest.SetVringAddr, Ack).Add(address));
         await SetAsync(Doorbell(VhostUserRequest.SetVringCall, index, call));

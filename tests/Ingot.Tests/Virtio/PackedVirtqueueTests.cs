@@ -206,7 +206,7 @@ public sealed class PackedVirtqueueTests
             int pick = _random.Next(_held.Count);
             (DescriptorChain chain, ulong sector) = _held[pick];
             _held.RemoveAt(pick);
-            chain.WriteLastByte(0);
+            chain.WriteStatus(0);
             _device.PushUsed(chain, chain.WritableLength);
             chain.Dispose();
             _pushed.Add(sector);

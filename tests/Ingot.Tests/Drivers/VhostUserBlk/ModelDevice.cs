@@ -77,7 +77,7 @@ internal sealed unsafe class ModelDevice : ILoopPoller, IDisposable
 
     public void PushUsed(int queue, uint id, uint length)
     {
-        SplitDriverQueue ring = _driver.Queues[queue];
+        DriverQueue ring = _driver.Queues[queue];
         var used = (byte*)ring.UsedAddress;
         ((UsedElement*)(used + SplitLayout.RingOffset))[_used[queue] & (ring.Size - 1)] = new UsedElement { Id = id, Length = length };
         SetUsedIndex(queue, (ushort)(_used[queue] + 1));
@@ -91,7 +91,7 @@ internal sealed unsafe class ModelDevice : ILoopPoller, IDisposable
 
     private void Fetch(int q)
     {
-        SplitDriverQueue ring = _driver.Queues[q];
+        DriverQueue ring = _driver.Queues[q];
         var available = (byte*)ring.AvailableAddress;
         ushort index = Volatile.Read(ref *(ushort*)(available + SplitLayout.IndexOffset));
         Check((ushort)(index - _lastAvailable[q]) <= ring.Size, "more requests than the ring has entries");
@@ -163,7 +163,7 @@ internal sealed unsafe class ModelDevice : ILoopPoller, IDisposable
         }
     }
 
-    private (List<Descriptor> Readable, List<Descriptor> Writable) Walk(SplitDriverQueue ring, ushort head)
+    private (List<Descriptor> Readable, List<Descriptor> Writable) Walk(DriverQueue ring, ushort head)
     {
         List<Descriptor> readable = _readable;
         List<Descriptor> writable = _writable;
