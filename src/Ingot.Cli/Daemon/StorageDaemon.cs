@@ -73,8 +73,8 @@ internal sealed class StorageDaemon(CommandContext context)
         string id = options.TakeRequired("id");
         string nodeName = options.TakeRequired("node-name");
         BlockNode node = _graph.Find(nodeName) ?? throw new OptionException($"Cannot find device='' nor node-name='{nodeName}'");
-        EventLoop[] loops = TakeThread(options);
         VhostUserBlkOptions export = TakeExport(options, id);
+        EventLoop[] loops = TakeThreads(options, export.QueueCount);
         options.RefuseRest($"export '{id}'");
         if (_exports.ContainsKey(id))
         {
@@ -157,11 +157,13 @@ internal sealed class StorageDaemon(CommandContext context)
             : throw new OptionException($"Parameter 'addr.str' must be the number of an open file descriptor; got '{text}'");
     }
 
-    private EventLoop[] TakeThread(OptionSet options)
+    private EventLoop[] TakeThreads(OptionSet options, int queueCount)
     {
         options.TakeBool("fixed-iothread");
         string? name = options.TakeString("iothread");
-        return name is null ? []
+        EventLoop[] mapped = QueueMapping.Take(options, queueCount, _threads.GetValueOrDefault);
+        return name is null ? mapped
+            : mapped.Length > 0 ? throw new OptionException("iothread and iothread-vq-mapping properties cannot be set at the same time")
             : _threads.TryGetValue(name, out EventLoop? thread) ? [thread]
             : throw new OptionException($"iothread \"{name}\" not found");
     }

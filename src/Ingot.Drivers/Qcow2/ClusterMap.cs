@@ -217,7 +217,7 @@ internal sealed class ClusterMap(Qcow2Geometry geometry, HostFile file, TableCac
     }
 
     /// <summary>Guest bytes that one cached piece maps.</summary>
-    internal long SliceCoverage => (long)geometry.SliceLength >> geometry.L2EntryBits << geometry.ClusterBits;
+    internal long SliceCoverage => (long)tables.SliceLength >> geometry.L2EntryBits << geometry.ClusterBits;
 
     /// <summary>Which subclusters of the cluster at an offset a range covers whole.</summary>
     internal uint MaskOf(long cluster, long first, long last)
@@ -351,7 +351,7 @@ internal sealed class ClusterMap(Qcow2Geometry geometry, HostFile file, TableCac
 
     private int L2Index(long offset) => (int)(offset >> geometry.ClusterBits) & ((1 << geometry.L2Bits) - 1);
 
-    private long SliceOffset(long table, long offset) => table + (((long)L2Index(offset) << geometry.L2EntryBits) & -(long)geometry.SliceLength);
+    private long SliceOffset(long table, long offset) => table + (((long)L2Index(offset) << geometry.L2EntryBits) & -(long)tables.SliceLength);
 
-    private int InSlice(long offset) => (L2Index(offset) << geometry.L2EntryBits) & (geometry.SliceLength - 1);
+    private int InSlice(long offset) => (L2Index(offset) << geometry.L2EntryBits) & (tables.SliceLength - 1);
 }

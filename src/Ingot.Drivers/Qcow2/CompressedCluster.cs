@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.IO.Compression;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Drivers.Qcow2;
 
@@ -10,11 +11,19 @@ internal static class CompressedCluster
     // Below this a cluster is unpacked on the loop: handing it to another thread would take longer.
     private const int InlineLength = 8 << 10;
 
+    private const int ZstdLevel = 2;
+
+    // With its long window even this level makes less of a cluster than QEMU's level 6 with a window of 4 KiB.
+    private static readonly ZLibCompressionOptions ZlibLevel = new() { CompressionLevel = 2 };
+
     [ThreadStatic]
     private static ZstdSharp.Decompressor? _decompressor;
 
     [ThreadStatic]
     private static ZstdSharp.Compressor? _compressor;
+
+    [ThreadStatic]
+    private static SystemZstd? _systemCompressor;
 
     /// <summary>Unpacks a cluster.</summary>
     /// <param name="source">What the file holds, one range, with up to a sector of other bytes behind it.</param>
@@ -28,24 +37,33 @@ internal static class CompressedCluster
 
     /// <summary>Packs a cluster.</summary>
     /// <param name="source">The cluster.</param>
-    /// <param name="destination">Room for the result; shorter than the cluster.</param>
+    /// <param name="destination">Room for the result, in one piece; shorter than the cluster.</param>
     /// <param name="compression">The image's method.</param>
     /// <returns>The length of the result, or 0 when it does not fit.</returns>
-    internal static int Pack(ReadOnlyMemory<byte> source, Memory<byte> destination, Qcow2Compression compression)
+    internal static int Pack(ReadOnlySpan<byte> source, IoVector destination, Qcow2Compression compression)
     {
         if (compression == Qcow2Compression.Zstd)
         {
-            _compressor ??= new ZstdSharp.Compressor();
-            return _compressor.TryWrap(source.Span, destination.Span, out int written) ? written : 0;
+            return PackZstd(source, destination.SingleSpan);
         }
 
         using var target = new LimitedStream(destination);
-        using (var deflate = new DeflateStream(target, CompressionLevel.Optimal, leaveOpen: true))
+        using (var deflate = new DeflateStream(target, ZlibLevel, leaveOpen: true))
         {
-            deflate.Write(source.Span);
+            deflate.Write(source);
         }
 
         return target.Overflowed ? 0 : (int)target.Length;
+    }
+
+    private static int PackZstd(ReadOnlySpan<byte> source, Span<byte> destination)
+    {
+        if (SystemZstd.IsAvailable)
+        {
+            return (_systemCompressor ??= new SystemZstd()).Pack(source, destination, ZstdLevel);
+        }
+
+        return (_compressor ??= new ZstdSharp.Compressor(ZstdLevel)).TryWrap(source, destination, out int written) ? written : 0;
     }
 
     private static bool Unpack(IoVector source, IoVector destination, Qcow2Compression compression)
@@ -128,7 +146,7 @@ internal static class CompressedCluster
     }
 
     /// <summary>A stream into memory that swallows what does not fit and says so.</summary>
-    private sealed class LimitedStream(Memory<byte> target) : Stream
+    private sealed class LimitedStream(IoVector target) : Stream
     {
         private int _length;
 
@@ -151,7 +169,7 @@ internal static class CompressedCluster
             Overflowed |= buffer.Length > target.Length - _length;
             if (!Overflowed)
             {
-                buffer.CopyTo(target.Span[_length..]);
+                buffer.CopyTo(target.SingleSpan[_length..]);
                 _length += buffer.Length;
             }
         }

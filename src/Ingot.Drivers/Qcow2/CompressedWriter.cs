@@ -1,4 +1,4 @@
-using System.Buffers;
+using System.Runtime.ExceptionServices;
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
@@ -12,6 +12,16 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
 
     private readonly Qcow2Geometry _geometry = image.Geometry;
     private readonly LoopMutex _storing = new();
+    private readonly Stack<PackedCluster> _free = new();
+
+    /// <summary>Gives back memory.</summary>
+    internal void Free()
+    {
+        while (_free.TryPop(out PackedCluster? cluster))
+        {
+            cluster.Dispose();
+        }
+    }
 
     internal async IoTask WriteAsync(long offset, IoVector data)
     {
@@ -42,60 +52,48 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
 
     private async IoTask WriteGroupAsync(long offset, IoVector data)
     {
-        int count = (int)_geometry.ClustersFor(data.Length);
-        var packing = new IoTask<(byte[] Bytes, int Length)>[count];
-        for (int i = 0; i < count; i++)
+        PackedCluster? first = StartPacking(offset, data);
+        ExceptionDispatchInfo? failure = null;
+        while (first is { } cluster)
         {
-            long start = (long)i << _geometry.ClusterBits;
-            packing[i] = PackAsync(data.Slice(start, Math.Min(_geometry.ClusterLength, data.Length - start)));
-        }
-
-        Exception? failure = null;
-        for (int i = 0; i < count; i++)
-        {
-            long start = (long)i << _geometry.ClusterBits;
-            (byte[] packed, int length) = await packing[i];
+            first = cluster.Next;
             try
             {
+                await cluster.Packing;
                 if (failure is null)
                 {
-                    await StoreAsync(offset + start, data.Slice(start, Math.Min(_geometry.ClusterLength, data.Length - start)), packed.AsMemory(0, length));
+                    await StoreAsync(cluster.Offset, cluster.Data, cluster.Packed);
                 }
             }
-            catch (IOException e)
+            catch (Exception e)
             {
-                failure = e;
+                // Thrown when nobody uses the request's memory any more.
+                failure ??= ExceptionDispatchInfo.Capture(e);
             }
-            finally
-            {
-                ArrayPool<byte>.Shared.Return(packed);
-            }
+
+            _free.Push(cluster);
         }
 
-        if (failure is not null)
-        {
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
-        }
+        failure?.Throw();
     }
 
-    private IoTask<(byte[] Bytes, int Length)> PackAsync(IoVector data)
+    private PackedCluster? StartPacking(long offset, IoVector data)
     {
-        int clusterLength = _geometry.ClusterLength;
-        byte[] cluster = ArrayPool<byte>.Shared.Rent(clusterLength);
-        data.CopyTo(cluster.AsSpan(0, (int)data.Length));
-        cluster.AsSpan((int)data.Length, clusterLength - (int)data.Length).Clear();
-        Qcow2Compression compression = image.Header.Current.Compression;
-        return Offload.Run(() =>
+        PackedCluster? first = null;
+        PackedCluster? last = null;
+        for (long start = 0; start < data.Length; start += _geometry.ClusterLength)
         {
-            // A result that is not smaller by a byte is worth nothing, so there is no room for it.
-            byte[] packed = ArrayPool<byte>.Shared.Rent(clusterLength);
-            int length = CompressedCluster.Pack(cluster.AsMemory(0, clusterLength), packed.AsMemory(0, clusterLength - 1), compression);
-            ArrayPool<byte>.Shared.Return(cluster);
-            return (packed, length);
-        });
+            PackedCluster cluster = _free.TryPop(out PackedCluster? used) ? used : new PackedCluster(_geometry.ClusterLength);
+            cluster.Next = null;
+            cluster.Start(offset + start, data.Slice(start, Math.Min(_geometry.ClusterLength, data.Length - start)), image.Header.Current.Compression);
+            _ = last is null ? first = cluster : last.Next = cluster;
+            last = cluster;
+        }
+
+        return first;
     }
 
-    private async IoTask StoreAsync(long offset, IoVector data, ReadOnlyMemory<byte> packed)
+    private async IoTask StoreAsync(long offset, IoVector data, IoVector packed)
     {
         if (packed.Length == 0)
         {
@@ -110,8 +108,8 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
         await _storing.LockAsync();
         try
         {
-            long host = await image.Allocator.AllocateBytesAsync(packed.Length);
-            ulong entry = _geometry.CompressedEntry(host, packed.Length);
+            long host = await image.Allocator.AllocateBytesAsync((int)packed.Length);
+            ulong entry = _geometry.CompressedEntry(host, (int)packed.Length);
             if (_geometry.CompressedOffset(entry) != host)
             {
                 throw new ErrnoException(Errno.EFBIG, $"Image '{image.File.FileName}' is too large for compressed clusters: offset {host}");
@@ -119,7 +117,7 @@ internal sealed class CompressedWriter(Qcow2Image image, ClusterReader reader, C
 
             reader.Invalidate();
             image.File.Signal(BlockEvents.WriteCompressed);
-            await image.File.WriteBytesAsync(host, packed);
+            await image.File.WriteAsync(host, packed);
             CachedTable table = await image.Map.GetTableAsync(offset);
             L2Entry old = image.Map.GetEntry(table, offset);
             image.Tables.NeedBarrier();

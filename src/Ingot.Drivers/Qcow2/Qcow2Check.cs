@@ -101,7 +101,7 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             // An extended entry has a second half, which says what is zero and stays.
             byte[] noPlace = new byte[8];
             BinaryPrimitives.WriteUInt64BigEndian(noPlace, _geometry.IsExtended ? 0 : ZeroFlag);
-            image.Map.Tables.Forget(place & -(long)_geometry.SliceLength, _geometry.SliceLength);
+            image.Map.Tables.Forget(place & -(long)image.Map.Tables.SliceLength, image.Map.Tables.SliceLength);
             await image.File.WriteBytesAsync(place, noPlace);
         }
     }

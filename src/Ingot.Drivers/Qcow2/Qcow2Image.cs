@@ -33,8 +33,12 @@ internal sealed class Qcow2Image
         Content = new ClusterContent(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, flags);
-        Map = new ClusterMap(Geometry, file, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, l2Bytes / Geometry.SliceLength)) { LoadEvent = BlockEvents.LoadL2 }, l1);
-        Refcounts = new RefcountTable(Geometry, new TableCache(file, Geometry.SliceLength, (int)Math.Min(int.MaxValue, refcountBytes / Geometry.SliceLength)), refcountTable) { Corrupt = Corruption.RefuseAsync };
+        var l2Cache = new TableCache(file, options.L2SliceLength(Geometry), Capacity(l2Bytes, options.L2SliceLength(Geometry))) { LoadEvent = BlockEvents.LoadL2 };
+        var refcountCache = new TableCache(file, Geometry.SliceLength, Capacity(refcountBytes, Geometry.SliceLength));
+        Cleaner = new CacheCleaner(options.CacheCleanInterval, l2Cache, refcountCache);
+        l2Cache.Filled = refcountCache.Filled = Cleaner.Start;
+        Map = new ClusterMap(Geometry, file, l2Cache, l1);
+        Refcounts = new RefcountTable(Geometry, refcountCache, refcountTable) { Corrupt = Corruption.RefuseAsync };
         Allocator = new ClusterAllocator(Geometry, file, Refcounts) { MayUse = IsDataRange, Refuse = RefuseAllocationAsync };
         bool isLazy = header.Version >= 3 && (options.LazyRefcounts ?? header.LazyRefcounts);
         Tables = new MetadataWriter(file, Map, Refcounts, Allocator, Header)
@@ -74,6 +78,9 @@ internal sealed class Qcow2Image
     internal ClusterMap Map { get; }
 
     internal RefcountTable Refcounts { get; }
+
+    /// <summary>Keeps the caches of tables small.</summary>
+    internal CacheCleaner Cleaner { get; }
 
     internal ClusterAllocator Allocator { get; }
 
@@ -257,6 +264,7 @@ internal sealed class Qcow2Image
     /// <summary>Writes everything, marks the image clean and closes the children.</summary>
     internal async IoTask CloseAsync()
     {
+        Cleaner.Stop();
         try
         {
             if (IsModified && HasUnsaved)
@@ -327,6 +335,8 @@ internal sealed class Qcow2Image
             await File.ResizeAsync(used);
         }
     }
+
+    private static int Capacity(long bytes, int sliceLength) => (int)Math.Min(int.MaxValue, bytes / sliceLength);
 
     private static int RefcountEntries(Qcow2Header header) => (header.RefcountTableClusters << header.ClusterBits) / 8;
 

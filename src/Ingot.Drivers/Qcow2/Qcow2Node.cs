@@ -22,6 +22,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         : base(nodeName)
     {
         _image = image;
+        image.Cleaner.Home = () => Home;
         _reader = new ClusterReader(image);
         _writer = new ClusterWriter(image, _reader);
         _eraser = new ClusterEraser(image, _reader, _writer);
@@ -99,6 +100,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
         _closed = true;
         _reader.Free();
+        _compressor.Free();
         return _image.CloseAsync();
     }
 

@@ -8,6 +8,7 @@ internal sealed record Qcow2Options
     private const long MaxDefaultL2Cache = 32 << 20;
     private const long SequentialL2Cache = 256 << 10;
     private const int MinRefcountCacheClusters = 4;
+    private const long DefaultCleanInterval = 600;
 
     private static readonly (string Name, MetadataSections Section)[] SectionSwitches =
     [
@@ -40,6 +41,9 @@ internal sealed record Qcow2Options
 
     internal long? L2CacheEntrySize { get; init; }
 
+    /// <summary>How often cached pieces of tables that nobody has asked for are forgotten; zero for never.</summary>
+    internal TimeSpan CacheCleanInterval { get; init; }
+
     internal static Qcow2Options Take(OptionSet options, OpenFlags flags)
     {
         var taken = new Qcow2Options
@@ -52,13 +56,8 @@ internal sealed record Qcow2Options
             L2CacheSize = options.TakeSize("l2-cache-size"),
             RefcountCacheSize = options.TakeSize("refcount-cache-size"),
             L2CacheEntrySize = options.TakeSize("l2-cache-entry-size"),
+            CacheCleanInterval = TakeCleanInterval(options),
         };
-
-        // Accepted for the sake of existing command lines: pieces of tables have one size here, and unused ones go by themselves.
-        if (options.TakeNumber("cache-clean-interval") is < 0 or > uint.MaxValue)
-        {
-            throw new OptionException("Cache clean interval too big");
-        }
 
         options.TakeBool("pass-discard-snapshot");
         options.TakeBool("pass-discard-other");
@@ -98,6 +97,12 @@ internal sealed record Qcow2Options
         }
     }
 
+    private static TimeSpan TakeCleanInterval(OptionSet options)
+    {
+        long seconds = options.TakeNumber("cache-clean-interval") ?? DefaultCleanInterval;
+        return seconds is >= 0 and <= uint.MaxValue ? TimeSpan.FromSeconds(seconds) : throw new OptionException("Cache clean interval too big");
+    }
+
     // A template as the whole value or beside switches for single sections.
     private static MetadataSections TakeOverlapCheck(OptionSet options)
     {
@@ -133,7 +138,10 @@ internal sealed record Qcow2Options
         return sections;
     }
 
-    /// <summary>Refuses what does not fit the image; the size of a piece of a table is checked, and ours used.</summary>
+    /// <summary>Bytes of an L2 table that are cached as one piece.</summary>
+    internal int L2SliceLength(Qcow2Geometry geometry) => (int)(L2CacheEntrySize ?? geometry.SliceLength);
+
+    /// <summary>Refuses what does not fit the image.</summary>
     internal void CheckFor(Qcow2Geometry geometry, long imageSize)
     {
         const int SmallestEntry = 512;

@@ -6,19 +6,40 @@ namespace Ingot.Drivers.Qcow2;
 internal sealed class CachedTable
 {
     internal long Offset;
-    internal IoVector Data;
+    internal SlicePool.Slice Slice;
     internal bool IsDirty;
     internal bool IsLoading;
-    internal bool WasUsed;
+    internal TableUse Use;
     internal int Index; // in the list that the clock hand goes around
 
     // While a version of the piece is being written, a change gets a copy of its own: what goes to disk is the state of one moment.
-    internal IoVector WritingData;
+    internal SlicePool.Slice Writing;
     internal bool IsWriting;
     internal bool HasOwnCopy;
     internal List<IoCompletionSource>? Waiters;
 
+    internal IoVector Data => Slice.Data;
+
+    internal IoVector WritingData => Writing.Data;
+
     internal ReadOnlySpan<byte> Bytes => Data.SingleSpan;
+}
+
+/// <summary>Since when a piece was asked for.</summary>
+[Flags]
+internal enum TableUse : byte
+{
+    /// <summary>Not lately.</summary>
+    None = 0,
+
+    /// <summary>Since the clock hand came by.</summary>
+    SinceClock = 1,
+
+    /// <summary>Since the cache was cleaned.</summary>
+    SinceCleaning = 2,
+
+    /// <summary>Just now.</summary>
+    Now = SinceClock | SinceCleaning,
 }
 
 /// <summary>
@@ -27,14 +48,13 @@ internal sealed class CachedTable
 /// </summary>
 internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
 {
-    private const int SlabLength = 256 << 10;
-    private const int MinCapacity = 16;
+    private const int MinLength = 64 << 10;
+    private const int MinCapacity = 2;
 
     private readonly Dictionary<long, CachedTable> _tables = [];
     private readonly List<CachedTable> _clock = [];
-    private readonly List<IoBuffer> _slabs = [];
-    private readonly Stack<IoVector> _free = new();
-    private readonly int _capacity = Math.Max(MinCapacity, capacity);
+    private readonly SlicePool _slices = new(sliceLength);
+    private readonly int _capacity = Math.Max(Math.Max(MinCapacity, MinLength / sliceLength), capacity);
     private List<CachedTable> _dirty = [];
     private int _hand;
     private CachedTable? _last;
@@ -48,6 +68,12 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
     internal bool WantsWriteBack => _dirty.Count > _capacity / 2;
 
     internal int Count => _clock.Count;
+
+    /// <summary>Bytes of a piece.</summary>
+    internal int SliceLength => sliceLength;
+
+    /// <summary>Told when something was brought in.</summary>
+    internal Action? Filled { get; set; }
 
     /// <summary>The piece at an offset, or null when it must be loaded.</summary>
     internal CachedTable? Find(long offset)
@@ -66,7 +92,7 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
             }
         }
 
-        table.WasUsed = true;
+        table.Use = TableUse.Now;
         return table.IsLoading ? null : table;
     }
 
@@ -134,9 +160,9 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
     {
         if (table.IsWriting && !table.HasOwnCopy)
         {
-            IoVector copy = TakeSlice();
-            copy.CopyFrom(table.Data);
-            table.Data = copy;
+            SlicePool.Slice copy = _slices.Rent();
+            copy.Data.CopyFrom(table.Data);
+            table.Slice = copy;
             table.HasOwnCopy = true;
         }
 
@@ -177,7 +203,7 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
             table.IsDirty = false;
             table.IsWriting = true;
             table.HasOwnCopy = false;
-            table.WritingData = table.Data;
+            table.Writing = table.Slice;
         }
 
         return batch;
@@ -193,11 +219,11 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
             table.IsWriting = false;
             if (table.HasOwnCopy)
             {
-                _free.Push(table.WritingData);
+                _slices.Return(table.Writing);
                 table.HasOwnCopy = false;
             }
 
-            table.WritingData = default;
+            table.Writing = default;
             if (!written && !table.IsDirty)
             {
                 table.IsDirty = true;
@@ -206,6 +232,23 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         }
 
         Shrink();
+    }
+
+    /// <summary>Forgets what nobody has asked for since the last time, but for changes, and gives its memory back.</summary>
+    internal void Clean()
+    {
+        for (int i = _clock.Count - 1; i >= 0; i--)
+        {
+            CachedTable table = _clock[i];
+            if ((table.Use & TableUse.SinceCleaning) == 0 && !table.IsDirty && !table.IsLoading && !table.IsWriting)
+            {
+                Remove(table);
+            }
+
+            table.Use &= ~TableUse.SinceCleaning;
+        }
+
+        _slices.Trim();
     }
 
     /// <summary>Forgets everything, changes included; nothing may be loading or being written.</summary>
@@ -226,14 +269,8 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         _tables.Clear();
         _clock.Clear();
         _dirty.Clear();
-        _free.Clear();
         _last = null;
-        foreach (IoBuffer slab in _slabs)
-        {
-            slab.Dispose();
-        }
-
-        _slabs.Clear();
+        _slices.Free();
     }
 
     private static void Wake(CachedTable table, Exception? error)
@@ -259,7 +296,7 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         CachedTable? table = _clock.Count < _capacity ? null : FindVictim();
         if (table is null)
         {
-            table = new CachedTable { Index = _clock.Count, Data = TakeSlice() };
+            table = new CachedTable { Index = _clock.Count, Slice = _slices.Rent() };
             _clock.Add(table);
         }
         else
@@ -268,8 +305,9 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         }
 
         table.Offset = offset;
-        table.WasUsed = true;
+        table.Use = TableUse.Now;
         _tables.Add(offset, table);
+        Filled?.Invoke();
         return table;
     }
 
@@ -284,12 +322,12 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
                 continue;
             }
 
-            if (!table.WasUsed)
+            if ((table.Use & TableUse.SinceClock) == 0)
             {
                 return table;
             }
 
-            table.WasUsed = false;
+            table.Use &= ~TableUse.SinceClock;
         }
 
         return null;
@@ -320,25 +358,7 @@ internal sealed class TableCache(HostFile file, int sliceLength, int capacity)
         _clock[table.Index] = moved;
         moved.Index = table.Index;
         _clock.RemoveAt(_clock.Count - 1);
-        _free.Push(table.Data);
-        table.Data = default;
-    }
-
-    private IoVector TakeSlice()
-    {
-        if (_free.TryPop(out IoVector slice))
-        {
-            return slice;
-        }
-
-        // The first slab is small: most images that are opened are looked at once.
-        var slab = new IoBuffer(Math.Max(sliceLength, _slabs.Count == 0 ? SlabLength / 8 : SlabLength));
-        _slabs.Add(slab);
-        for (int offset = slab.Length - sliceLength; offset > 0; offset -= sliceLength)
-        {
-            _free.Push(slab.Slice(offset, sliceLength));
-        }
-
-        return slab.Slice(0, sliceLength);
+        _slices.Return(table.Slice);
+        table.Slice = default;
     }
 }

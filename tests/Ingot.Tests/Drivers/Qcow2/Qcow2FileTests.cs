@@ -18,6 +18,7 @@ public class Qcow2FileTests
     [InlineData(",file.cache.direct=on,cache.direct=on", IoEngine.Auto, "512")]
     [InlineData(",file.cache.direct=on,cache.direct=on", IoEngine.Threads, "4k")]
     [InlineData(",lazy-refcounts=on,l2-cache-size=64k,overlap-check=all", IoEngine.Auto, "4k")]
+    [InlineData(",l2-cache-entry-size=512,l2-cache-size=1k,cache-clean-interval=1", IoEngine.Auto, "64k")]
     [InlineData(",cache-size=1M,pass-discard-request=off", IoEngine.Auto, "2M")]
     [InlineData(",publish-metadata=on", IoEngine.Auto, "64k")]
     [InlineData(",cache.writeback=off", IoEngine.Auto, "64k")]

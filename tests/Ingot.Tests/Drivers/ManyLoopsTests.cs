@@ -1,0 +1,105 @@
+using Ingot.Block;
+using Ingot.Drivers;
+using Ingot.Io;
+using Xunit;
+
+namespace Ingot.Tests.Drivers;
+
+/// <summary>The contract of <see cref="BlockNode"/> for nodes that any loop may call: several loops at once, each on bytes of its own between those of the others.</summary>
+public class ManyLoopsTests
+{
+    private const int LoopCount = 3;
+    private const int Size = 256 << 10;
+    private const int Stripe = 1536; // whole sectors, but no whole blocks: those of different loops share them
+    private const int StripeCount = Size / Stripe;
+    private const int Steps = 200;
+
+    [Theory]
+    [InlineData("driver=memory,size=256k", IoEngine.Auto)]
+    [InlineData("driver=file,filename=FILE", IoEngine.Auto)]
+    [InlineData("driver=file,filename=FILE", IoEngine.Threads)]
+    [InlineData("driver=file,filename=FILE,aio=threads", IoEngine.Auto)]
+    [InlineData("driver=file,filename=FILE,cache.direct=on", IoEngine.Auto)]
+    [InlineData("driver=file,filename=FILE,cache.direct=on", IoEngine.Threads)]
+    [InlineData("driver=raw,file.filename=FILE,offset=4096", IoEngine.Auto)]
+    [InlineData("driver=raw,file.filename=FILE,file.cache.direct=on,offset=512", IoEngine.Auto)]
+    [InlineData("driver=throttle,throttle-group=g,file.driver=file,file.filename=FILE", IoEngine.Auto)]
+    public void Bytes_of_one_loop_are_not_touched_by_others(string options, IoEngine engine)
+    {
+        using var directory = new TempDirectory();
+        string file = directory["disk"];
+        using (FileStream stream = System.IO.File.Create(file))
+        {
+            stream.SetLength(Size + 4096);
+        }
+
+        byte[] model = new byte[Size];
+        var engineOptions = new EventLoopOptions { Engine = engine };
+        EventLoop[] loops = [.. Enumerable.Range(0, LoopCount).Select(i => EventLoop.Start($"loop{i}", engineOptions))];
+        Loop.Run(
+            async () =>
+            {
+                var graph = new BlockGraph();
+                graph.Throttles.Add(KeyValueText.Parse("id=g,x-iops-total=1000000000"));
+                BlockNode node = await graph.OpenAsync(KeyValueText.Parse(options.Replace("FILE", file)), OpenFlags.ReadWrite);
+                Assert.SkipUnless((node.Features & BlockFeatures.AnyLoop) != 0, "On a disk with larger sectors, cache.direct locks what it reads, changes and writes back");
+                await OnAllAsync(loops, i => WorkAsync(node, i, model));
+                await OnAllAsync(loops, _ => CompareAsync(node, model));
+                await node.CloseAsync();
+            },
+            engine);
+        Array.ForEach(loops, loop => loop.Dispose());
+    }
+
+    private static async IoTask OnAllAsync(EventLoop[] loops, Func<int, IoTask> work)
+    {
+        Task<bool>[] running = [.. loops.Select((loop, i) => loop.RunAsync(async () =>
+        {
+            await work(i);
+            return true;
+        }))];
+        foreach (Task<bool> task in running)
+        {
+            await EventLoop.Current.WaitAsync(task);
+        }
+    }
+
+    private static async IoTask WorkAsync(BlockNode node, int index, byte[] model)
+    {
+        var random = new Random(index);
+        using var buffer = new IoBuffer(Stripe);
+        for (int step = 0; step < Steps; step++)
+        {
+            int at = (((random.Next(StripeCount / LoopCount) * LoopCount) + index) * Stripe) + random.Next(Stripe - 1);
+            int length = random.Next(1, Stripe - (at % Stripe) + 1);
+            byte value = (byte)random.Next(256);
+            switch (random.Next(6))
+            {
+                case 0:
+                    await node.WriteZeroesAsync(at, length, value % 2 == 0 ? ZeroFlags.MayUnmap : ZeroFlags.None);
+                    model.AsSpan(at, length).Clear();
+                    break;
+                case 1:
+                    await node.FlushAsync();
+                    Assert.InRange((await node.GetExtentAsync(at, length)).Length, 1, length);
+                    break;
+                case 2:
+                    await node.ReadAsync(at, buffer.Slice(0, length));
+                    Assert.Equal(model.AsSpan(at, length), buffer.Span[..length]);
+                    break;
+                default:
+                    buffer.Span[..length].Fill(value);
+                    await node.WriteAsync(at, buffer.Slice(0, length), value % 4 == 0 ? WriteFlags.Fua : WriteFlags.None);
+                    model.AsSpan(at, length).Fill(value);
+                    break;
+            }
+        }
+    }
+
+    private static async IoTask CompareAsync(BlockNode node, byte[] model)
+    {
+        using var buffer = new IoBuffer(Size);
+        await node.ReadAsync(0, buffer.Vector);
+        Assert.Equal(model, buffer.Span);
+    }
+}
