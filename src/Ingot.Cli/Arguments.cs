@@ -17,6 +17,40 @@ internal sealed class Arguments
     /// <summary>The values of all such options.</summary>
     public IEnumerable<string> All(string name) => Options.Where(o => o.Name == name).Select(o => o.Value!);
 
+    /// <summary>A number that counts something, so that suffixes of sizes do not fit it.</summary>
+    /// <param name="name">The option.</param>
+    /// <param name="what">What it is, for messages: "queue depth".</param>
+    /// <param name="min">The smallest allowed.</param>
+    /// <param name="max">The largest allowed.</param>
+    /// <returns>The value, or null when absent.</returns>
+    public long? Number(string name, string what, long min = 0, long max = long.MaxValue)
+        => Last(name) is { } text ? ParseNumber(text, what, min, max) : null;
+
+    /// <summary>Reads a number as strtol(3) does: decimal, hexadecimal after 0x, octal after 0.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="what">What it is, for messages: "queue depth".</param>
+    /// <param name="min">The smallest allowed.</param>
+    /// <param name="max">The largest allowed.</param>
+    /// <returns>The value.</returns>
+    public static long ParseNumber(string text, string what, long min = 0, long max = long.MaxValue)
+    {
+        string trimmed = text.TrimStart();
+        bool isNegative = trimmed.StartsWith('-');
+        string digits = isNegative || trimmed.StartsWith('+') ? trimmed[1..] : trimmed;
+        (string numerals, int radix) = digits.StartsWith("0x", StringComparison.OrdinalIgnoreCase) ? (digits[2..], 16)
+            : digits.Length > 1 && digits[0] == '0' ? (digits[1..], 8)
+            : (digits, 10);
+        if (numerals.Length == 0 || numerals.Any(c => !char.IsAsciiHexDigit(c) || Convert.ToInt32(c.ToString(), 16) >= radix))
+        {
+            throw new UsageException($"Invalid {what} specified: '{text}'.") { HasHint = false };
+        }
+
+        // Larger than any bound is as good as any larger.
+        Int128 value = numerals.Aggregate((Int128)0, (sum, c) => Int128.Min(long.MaxValue + (Int128)1, (sum * radix) + Convert.ToInt32(c.ToString(), 16)));
+        value = isNegative ? -value : value;
+        return value >= min && value <= max ? (long)value : throw OutOfRange(what, min, max);
+    }
+
     /// <summary>A size or number, with a suffix or without.</summary>
     /// <param name="name">The option.</param>
     /// <param name="what">What it is, for messages: "buffer size".</param>
@@ -40,9 +74,11 @@ internal sealed class Arguments
             throw new UsageException($"Invalid {what} specified: '{text}'.") { HasHint = false };
         }
 
-        return isSize && value >= min && value <= max ? value
-            : throw new UsageException($"Invalid {what} specified. Must be between {min} and {max}.") { HasHint = false };
+        return isSize && value >= min && value <= max ? value : throw OutOfRange(what, min, max);
     }
+
+    private static UsageException OutOfRange(string what, long min, long max)
+        => new($"Invalid {what} specified. Must be between {min} and {max}.") { HasHint = false };
 
     // Also one below zero.
     private static bool IsTooLargeSize(string text)

@@ -77,7 +77,8 @@ internal static class CommandRunner
         }
         catch (ErrnoException e)
         {
-            Report(context, e.Message);
+            bool isLimited = e.Errno == Errno.EFBIG && Libc.FileSizeLimit() is not null;
+            Report(context, isLimited ? $"{e.Message} (this process may write files of {Libc.FileSizeLimit()} bytes, see 'ulimit -f')" : e.Message);
             return command.ErrorStatus;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

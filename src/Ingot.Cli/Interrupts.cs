@@ -3,7 +3,7 @@ using Ingot.Linux;
 
 namespace Ingot.Cli;
 
-/// <summary>SIGINT, SIGTERM and SIGHUP as a token: the first asks a command to stop, a second one ends the process at once.</summary>
+/// <summary>SIGINT, SIGQUIT, SIGTERM and SIGHUP as a token: the first asks a command to stop, a second one ends the process at once.</summary>
 internal sealed class Interrupts : IDisposable
 {
     private readonly CancellationTokenSource _source = new();
@@ -11,10 +11,11 @@ internal sealed class Interrupts : IDisposable
 
     public Interrupts()
     {
-        // A script's background jobs start with SIGINT ignored, and the runtime would leave it so; a server must still stop by it.
+        // A script's background jobs start with SIGINT and SIGQUIT ignored, and the runtime would leave it so; a server must still stop by it.
         Libc.signal(Libc.SIGINT, Libc.SIG_DFL);
+        Libc.signal(Libc.SIGQUIT, Libc.SIG_DFL);
         Libc.signal(Libc.SIGTERM, Libc.SIG_DFL);
-        foreach (PosixSignal signal in (ReadOnlySpan<PosixSignal>)[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP])
+        foreach (PosixSignal signal in (ReadOnlySpan<PosixSignal>)[PosixSignal.SIGINT, PosixSignal.SIGQUIT, PosixSignal.SIGTERM, PosixSignal.SIGHUP])
         {
             _registrations.Add(PosixSignalRegistration.Create(signal, OnSignal));
         }
@@ -46,6 +47,7 @@ internal sealed class Interrupts : IDisposable
         ExitStatus = 128 + context.Signal switch
         {
             PosixSignal.SIGINT => 2,
+            PosixSignal.SIGQUIT => 3,
             PosixSignal.SIGHUP => 1,
             _ => 15,
         };

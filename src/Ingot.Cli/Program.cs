@@ -1,3 +1,5 @@
+using Ingot.Linux;
+
 namespace Ingot.Cli;
 
 /// <summary>The one binary: called by the name of one of QEMU's tools it is that tool, else its first word picks one.</summary>
@@ -10,6 +12,8 @@ internal static class Program
 
     private static int Main(string[] words)
     {
+        // A file that may not grow any more (ulimit -f) is an error of the write, as with a full disk.
+        Libc.signal(Libc.SIGXFSZ, Libc.SIG_IGN);
         string calledAs = Path.GetFileNameWithoutExtension(Environment.GetCommandLineArgs()[0]);
         CommandContext context = CommandContext.ForProcess(calledAs.StartsWith("qemu-", StringComparison.Ordinal) ? calledAs : "ingot");
         return Dispatch(context, words);

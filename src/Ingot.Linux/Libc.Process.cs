@@ -5,8 +5,8 @@ namespace Ingot.Linux;
 public static partial class Libc
 {
 #pragma warning disable CS1591 // The manual page of the same name is the documentation.
-    public const int W_OK = 2, SIGINT = 2, SIGUSR1 = 10, SIGTERM = 15, CLOCK_THREAD_CPUTIME_ID = 3;
-    public const nint SIG_DFL = 0;
+    public const int W_OK = 2, SIGINT = 2, SIGQUIT = 3, SIGUSR1 = 10, SIGTERM = 15, SIGXFSZ = 25, CLOCK_THREAD_CPUTIME_ID = 3;
+    public const nint SIG_DFL = 0, SIG_IGN = 1;
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int access(string pathname, int mode);
@@ -34,5 +34,23 @@ public static partial class Libc
 
     [LibraryImport("libc")]
     public static partial void abort();
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int getrlimit(int resource, out rlimit limit);
 #pragma warning restore CS1591
+
+    /// <summary>The longest file that this process may write (ulimit -f); null without a limit.</summary>
+    /// <returns>Bytes.</returns>
+    public static ulong? FileSizeLimit()
+    {
+        const int RLIMIT_FSIZE = 1;
+        return getrlimit(RLIMIT_FSIZE, out rlimit limit) == 0 && limit.rlim_cur != ulong.MaxValue ? limit.rlim_cur : null;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct rlimit
+    {
+        public ulong rlim_cur;
+        public ulong rlim_max;
+    }
 }

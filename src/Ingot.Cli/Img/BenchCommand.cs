@@ -84,14 +84,14 @@ internal static class BenchCommand
 
         var options = new BenchOptions
         {
-            Count = (int)(arguments.Size("count", "request count", 1, int.MaxValue) ?? 75_000),
-            Depth = (int)(arguments.Size("depth", "queue depth", 1, int.MaxValue) ?? 64),
+            Count = (int)(arguments.Number("count", "request count", 1, int.MaxValue) ?? 75_000),
+            Depth = (int)(arguments.Number("depth", "queue depth", 1, int.MaxValue) ?? 64),
             Length = (int)(arguments.Size("buffer-size", "buffer size", 1, int.MaxValue) ?? 4096),
             Step = arguments.Size("step-size", "step size", 0, int.MaxValue) ?? 0,
             Offset = arguments.Size("offset", "offset") ?? 0,
             IsWrite = arguments.Has("write"),
-            Pattern = (byte)(arguments.Size("pattern", "pattern byte", 0, 255) ?? 0),
-            FlushInterval = (int)(arguments.Size("flush-interval", "flush interval", 0, int.MaxValue) ?? 0),
+            Pattern = (byte)(arguments.Number("pattern", "pattern byte", 0, 255) ?? 0),
+            FlushInterval = (int)(arguments.Number("flush-interval", "flush interval", 0, int.MaxValue) ?? 0),
             DrainsForFlush = !arguments.Has("no-drain"),
         };
         if (!options.IsWrite && options.FlushInterval > 0)

@@ -155,7 +155,7 @@ internal sealed record ConvertArguments
         return new CopyOptions
         {
             SparseLength = (int)Math.Min(sparse, CopyOptions.MaxChunk),
-            Parallel = (int)(arguments.Size("parallel", "number of coroutines", 1, 16) ?? 8),
+            Parallel = (int)(arguments.Number("parallel", "number of coroutines", 1, 16) ?? 8),
             BytesPerSecond = arguments.Size("rate", "rate limit") ?? 0,
             Compress = arguments.Has("compress"),
             OutOfOrder = arguments.Has("oob-writes"),

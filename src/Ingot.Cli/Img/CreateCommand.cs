@@ -91,7 +91,15 @@ internal static class CreateCommand
 
         context.Print($"Formatting '{fileName}', {CreateOptionText.Describe(driver, options, bytes)}");
         context.Out.Flush();
-        await ImageCreation.CreateAsync(graph, driver, fileName, bytes, options);
+        try
+        {
+            await ImageCreation.CreateAsync(graph, driver, fileName, bytes, options);
+        }
+        catch (ErrnoException e) when (e.Errno == Errno.EFBIG && Libc.FileSizeLimit() is null)
+        {
+            string hint = driver.CreateOptions.Any(c => c.Name == "cluster_size") ? " (try using a larger cluster size)" : "";
+            throw new ErrnoException(e.Errno, $"The image size is too large for file format '{driver.Name}'{hint}", e);
+        }
     }
 
     private static void AddBacking(BlockDriver driver, Arguments arguments, OptionSet options)

@@ -23,7 +23,7 @@ internal static class DdCommand
             CommonOptions.Object,
         ],
         [
-            ("bs=BLOCK_SIZE[kKMGTP]", "size of I/O block (default 512)"),
+            ("bs=BLOCK_SIZE[bkKMGTPE]", "size of I/O block (default 512)"),
             ("count=COUNT", "number of blocks to convert (default whole INPUT)"),
             ("skip=COUNT", "number of blocks of INPUT to leave out (default none)"),
             ("if=INPUT", "input file name (or image specification with --image-opts)"),
@@ -61,7 +61,7 @@ internal static class DdCommand
         // As in QEMU, the count is of the input's blocks from its start on, those that are skipped included.
         long end = Math.Min(source.Length, Multiply(operands.Count, operands.BlockLength));
         long start = Math.Min(Multiply(operands.Skip, operands.BlockLength), end);
-        if (Multiply(operands.Skip, operands.BlockLength) > source.Length)
+        if (Multiply(operands.Skip, operands.BlockLength) > end)
         {
             context.Report($"{operands.Input}: cannot skip to specified offset");
         }
@@ -125,8 +125,8 @@ internal static class DdCommand
             operands = (equals < 0 ? "" : name) switch
             {
                 "bs" => operands with { BlockLength = Arguments.ParseSize(value, "bs", 1, int.MaxValue) },
-                "count" => operands with { Count = Arguments.ParseSize(value, "count") },
-                "skip" => operands with { Skip = Arguments.ParseSize(value, "skip") },
+                "count" => operands with { Count = Arguments.ParseNumber(value, "count") },
+                "skip" => operands with { Skip = Arguments.ParseNumber(value, "skip") },
                 "if" => operands with { Input = value },
                 "of" => operands with { Output = value },
                 _ => throw new UsageException($"unrecognized operand {name}") { HasHint = false },

@@ -1,7 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
-using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -35,7 +34,7 @@ internal static class ImageCreation
     /// <returns>True when they can.</returns>
     public static bool CanCompress(string format) => FindDriver(format).CreateOptions.Any(o => o.Name == "compression_type");
 
-    /// <summary>Creates an image, with the file's name in front of what goes wrong.</summary>
+    /// <summary>Creates an image.</summary>
     /// <param name="graph">The way to open the file below.</param>
     /// <param name="driver">The format.</param>
     /// <param name="fileName">Where.</param>
@@ -44,15 +43,7 @@ internal static class ImageCreation
     /// <returns>The task.</returns>
     public static async IoTask CreateAsync(BlockGraph graph, BlockDriver driver, string fileName, long size, OptionSet options)
     {
-        try
-        {
-            await driver.CreateAsync(new CreateRequest(graph, fileName, size, options));
-            options.RefuseRest($"format '{driver.Name}'");
-        }
-        catch (ErrnoException e) when (e.Errno == Errno.EFBIG)
-        {
-            string hint = driver.CreateOptions.Any(c => c.Name == "cluster_size") ? " (try using a larger cluster size)" : "";
-            throw new ErrnoException(e.Errno, $"The image size is too large for file format '{driver.Name}'{hint}", e);
-        }
+        await driver.CreateAsync(new CreateRequest(graph, fileName, size, options));
+        options.RefuseRest($"format '{driver.Name}'");
     }
 }

@@ -69,7 +69,7 @@ public sealed class LuksDriver : BlockDriver
             throw new Linux.ErrnoException(Linux.Errno.EFBIG, "The image size is too large for file format 'luks'");
         }
 
-        long length = headerLength + (isDetached ? 0 : (request.Size + Sector - 1) / Sector * Sector);
+        long length = headerLength + (isDetached ? 0 : request.Size);
         await FreshFile.FillAsync(request.FileName, length, request.Options, async () =>
         {
             byte[] password = request.Graph.Secrets.GetPassword(options.KeySecret);

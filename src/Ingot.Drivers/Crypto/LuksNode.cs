@@ -40,7 +40,7 @@ internal sealed class LuksNode : BlockNode, IAmendable
 
     public override string DriverName => "luks";
 
-    public override long Length => Math.Max(0, (_child.Node.Length - _payload) / Sector * Sector);
+    public override long Length => Math.Max(0, (_child.Node.Length - _payload + Sector - 1) / Sector * Sector);
 
     public override BlockFeatures Features => (_child.Node.Features & BlockFeatures.Fua)
         | (_isWritable ? _child.Node.Features & (BlockFeatures.Write | BlockFeatures.Resize) : BlockFeatures.None);

@@ -8,6 +8,7 @@ namespace Ingot.Drivers.File;
 /// <param name="name">The driver's name.</param>
 public sealed class FileDriver(string name) : BlockDriver
 {
+    private const int Sector = 512;
     private const string DevicePrefix = "host_device:";
 
     private readonly bool _isDevice = name != "file";
@@ -94,7 +95,13 @@ public sealed class FileDriver(string name) : BlockDriver
         ];
 
     /// <inheritdoc/>
-    public override IoTask CreateAsync(CreateRequest request) => _isDevice ? base.CreateAsync(request) : CreateFileAsync(request.FileName, request.Size, request.Options);
+    public override IoTask CreateAsync(CreateRequest request) => _isDevice ? base.CreateAsync(request) : CreateDiskAsync(request);
+
+    /// <summary>Creates a regular file that is an image by itself: one of whole sectors.</summary>
+    /// <param name="request">Name, size and options.</param>
+    /// <returns>The task.</returns>
+    internal static IoTask CreateDiskAsync(CreateRequest request)
+        => CreateFileAsync(request.FileName, request.Size > long.MaxValue - Sector ? request.Size : (request.Size + Sector - 1) / Sector * Sector, request.Options);
 
     /// <summary>Creates a regular file of a size, replacing what it held.</summary>
     /// <param name="fileName">Its name.</param>

@@ -8,11 +8,18 @@ namespace Ingot.Drivers.Qcow2;
 /// <summary>Changes the virtual size. No other request may be in flight.</summary>
 internal sealed class Qcow2Resize(Qcow2Image image, ClusterWriter writer, ClusterEraser eraser)
 {
+    private const int Sector = 512;
+
     private readonly Qcow2Geometry _geometry = image.Geometry;
 
     internal async IoTask RunAsync(long length, Preallocation preallocation)
     {
         Qcow2Header header = image.Header.Current;
+        if (length % Sector != 0)
+        {
+            throw new OptionException($"The new size must be a multiple of {Sector}");
+        }
+
         if (length < 0 || length > long.MaxValue - _geometry.ClusterLength || _geometry.L1EntriesFor(length) > MaxL1Bytes / 8)
         {
             throw new ErrnoException(Errno.EFBIG, $"Image '{image.File.FileName}' can't have {length} bytes: clusters of {_geometry.ClusterLength} bytes allow {(MaxL1Bytes / 8L) << Math.Min(_geometry.L1Shift, 40)}");

@@ -43,7 +43,7 @@ public sealed class RawDriver : BlockDriver
     }
 
     /// <inheritdoc/>
-    public override IoTask CreateAsync(CreateRequest request) => FileDriver.CreateFileAsync(request.FileName, request.Size, request.Options);
+    public override IoTask CreateAsync(CreateRequest request) => FileDriver.CreateDiskAsync(request);
 
     private static RawNode Create(OpenRequest request, ChildNode file, long offset, long? size)
     {
