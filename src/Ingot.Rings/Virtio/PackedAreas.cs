@@ -40,6 +40,10 @@ internal struct EventSuppression
 }
 
 /// <summary>A place in a packed ring: an offset, and how often the ring has been gone around, modulo two.</summary>
+/// <remarks>
+/// The lab's rings share nothing with the product's (PackedPlace is theirs): tests run the lab's drivers against the product's devices, where an error that both had in
+/// common would go unseen, and only the lab's count what they touch.
+/// </remarks>
 internal struct RingPlace(int size)
 {
     private readonly int _size = size;

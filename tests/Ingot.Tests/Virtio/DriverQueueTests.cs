@@ -22,14 +22,14 @@ public sealed class DriverQueueTests
                 using var model = new DriverQueueModel(Math.Max(1 << log, indirect ? 2 : 4), descriptors, features, seed);
                 model.Run(600);
             },
-            iter: 200);
+            iter: 100);
 
     [Theory]
     [MemberData(nameof(Formats))]
     public void Indices_of_16_bits_go_around(bool packed, bool embedded)
     {
         using var model = new DriverQueueModel(4, 3, Features(packed, embedded, indirect: true, events: true), seed: 1);
-        for (int i = 0; i < 70_000; i++)
+        for (int i = 0; i < 66_000; i++)
         {
             model.RoundTrip(i % 1000 == 0);
         }
@@ -68,7 +68,7 @@ public sealed class DriverQueueTests
                     Torment(DriverQueue.Create(start, size, 4, features, kick.Descriptor), span, new Random(seed));
                 }
             },
-            iter: 300);
+            iter: 120);
 
     [Theory]
     [MemberData(nameof(Formats))]
@@ -79,7 +79,7 @@ public sealed class DriverQueueTests
                 using var model = new DriverQueueModel(Math.Max(1 << log, 4), 5, Features(packed, embedded, indirect, events), seed);
                 model.TormentDevice(300);
             },
-            iter: 300);
+            iter: 120);
 
     [Theory]
     [InlineData(false)]
