@@ -38,7 +38,7 @@ internal sealed class PackedCluster(int clusterLength) : OffloadedWork, IDisposa
         if (!data.IsSingle || data.Length < clusterLength)
         {
             _whole ??= new IoBuffer(clusterLength);
-            data.CopyTo(_whole.Span);
+            data.CopyTo(_whole.Span[..(int)data.Length]);
             _whole.Span[(int)data.Length..].Clear();
             _source = _whole.Vector;
         }
