@@ -1,4 +1,3 @@
-using System.Text;
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Drivers.Crypto;
@@ -112,16 +111,9 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
         {
             OptionSet options = definition.StartsWith('{') ? JsonText.Parse(definition, "--object") : KeyValueText.Parse(definition, "qom-type");
             string type = options.TakeRequired("qom-type");
-            switch (type)
+            if (!ObjectKinds.TryAdd(type, options, Secrets, Throttles))
             {
-                case "secret":
-                    Secrets.Add(options);
-                    break;
-                case "throttle-group":
-                    Throttles.Add(options);
-                    break;
-                default:
-                    throw new OptionException($"Parameter 'qom-type' does not accept value '{type}'");
+                throw ObjectKinds.Refusal(type, options);
             }
         }
     }
@@ -145,5 +137,5 @@ internal sealed class CommandContext(string program, TextWriter output, TextWrit
         Environment.Exit(1);
     }
 
-    private static StreamWriter Open(Stream stream, bool flush) => new(stream, new UTF8Encoding(false)) { AutoFlush = flush, NewLine = "\n" };
+    private static StreamWriter Open(Stream stream, bool flush) => new(stream, NativeText.Encoding) { AutoFlush = flush, NewLine = "\n" };
 }

@@ -1,4 +1,5 @@
 using System.Text;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -52,7 +53,7 @@ internal sealed class JsonPrinter(TextWriter o)
     public static string Quote(string text)
     {
         var quoted = new StringBuilder("\"", text.Length + 2);
-        foreach (char c in text)
+        foreach (char c in NativeText.ToValid(text))
         {
             quoted.Append(c switch
             {

@@ -16,7 +16,15 @@ internal static class Program
         Libc.signal(Libc.SIGXFSZ, Libc.SIG_IGN);
         string calledAs = Path.GetFileNameWithoutExtension(Environment.GetCommandLineArgs()[0]);
         CommandContext context = CommandContext.ForProcess(calledAs.StartsWith("qemu-", StringComparison.Ordinal) ? calledAs : "ingot");
-        return Dispatch(context, words);
+        try
+        {
+            return Dispatch(context, NativeArguments.Take(words));
+        }
+        catch (ErrnoException e) when (e.Errno == Errno.EILSEQ)
+        {
+            context.Report(e.Message);
+            return 1;
+        }
     }
 
     /// <summary>Picks a tool and runs it.</summary>

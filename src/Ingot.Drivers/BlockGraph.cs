@@ -91,8 +91,8 @@ public sealed class BlockGraph
     /// <returns>The topmost node; owned by the caller.</returns>
     public IoTask<BlockNode> OpenBackingFileAsync(OpenRequest image, string imageName, string fileName, OptionSet options, OpenFlags flags)
     {
-        List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
-        string path = Path.GetFullPath(StripFilePrefix(fileName));
+        List<string> overlays = [.. image.Overlays, NativeText.FullPath(StripFilePrefix(imageName))];
+        string path = NativeText.FullPath(StripFilePrefix(fileName));
         flags = overlays.Count == WritableBacking ? flags | OpenFlags.ReadWrite : flags;
         return overlays.Contains(path)
             ? throw new ImageFormatException($"Backing file '{fileName}' creates an infinite loop.")
@@ -112,7 +112,7 @@ public sealed class BlockGraph
             return await OpenChildAsync(reference, "backing", flags);
         }
 
-        List<string> overlays = [.. image.Overlays, Path.GetFullPath(StripFilePrefix(imageName))];
+        List<string> overlays = [.. image.Overlays, NativeText.FullPath(StripFilePrefix(imageName))];
         flags = overlays.Count == WritableBacking ? flags | OpenFlags.ReadWrite : flags;
         NameDriver(options);
         return new ChildNode(await OpenAsync(options, flags & ~OpenFlags.NoBacking, overlays), IsOwned: true);
@@ -125,7 +125,7 @@ public sealed class BlockGraph
         {
             // The name may be a stranger's as well: it is a path, whatever it looks like.
             options.Set("file.driver", "file");
-            options.Set("file.filename", fileName.Length == 0 ? "" : Path.GetFullPath(fileName));
+            options.Set("file.filename", fileName.Length == 0 ? "" : NativeText.FullPath(fileName));
         }
         else if (fileName.StartsWith("json:", StringComparison.Ordinal))
         {

@@ -148,7 +148,7 @@ public sealed class RebaseJob(BlockNode overlay, BlockNode? oldBacking, BlockNod
         const ExtentFlags InPlace = ExtentFlags.Data | ExtentFlags.OffsetValid;
         return (a.Flags & InPlace) == InPlace && (b.Flags & InPlace) == InPlace && a.HostOffset == b.HostOffset
             && a.HostNode is { DriverName: "file", FileName.Length: > 0 } first && b.HostNode is { DriverName: "file" } second
-            && Path.GetFullPath(first.FileName) == Path.GetFullPath(second.FileName);
+            && NativeText.FullPath(first.FileName) == NativeText.FullPath(second.FileName);
     }
 
     private async IoTask CompareAsync(long offset, IoVector oldData, IoVector newData)

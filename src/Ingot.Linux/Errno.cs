@@ -71,6 +71,8 @@ public enum Errno
     ENOTCONN = 107,
     /// <summary>Connection timed out.</summary>
     ETIMEDOUT = 110,
+    /// <summary>Invalid or incomplete multibyte or wide character.</summary>
+    EILSEQ = 84,
     /// <summary>Connection refused.</summary>
     ECONNREFUSED = 111,
     /// <summary>Operation now in progress.</summary>

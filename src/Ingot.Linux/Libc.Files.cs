@@ -15,7 +15,7 @@ public static unsafe partial class Libc
     public const int F_GETFD = 1, F_SETFD = 2, F_GETFL = 3, F_SETFL = 4, F_DUPFD_CLOEXEC = 1030, F_OFD_GETLK = 36, F_OFD_SETLK = 37, F_ADD_SEALS = 1033, F_GET_SEALS = 1034;
     public const int F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4;
     public const short F_RDLCK = 0, F_WRLCK = 1, F_UNLCK = 2;
-    public const uint S_IFMT = 0xF000, S_IFREG = 0x8000, S_IFBLK = 0x6000, S_IFCHR = 0x2000, S_IFSOCK = 0xC000, S_IFDIR = 0x4000;
+    public const uint S_IFMT = 0xF000, S_IFREG = 0x8000, S_IFBLK = 0x6000, S_IFCHR = 0x2000, S_IFSOCK = 0xC000, S_IFLNK = 0xA000, S_IFDIR = 0x4000;
     public const nuint BLKGETSIZE64 = 0x80081272, BLKSSZGET = 0x1268, BLKPBSZGET = 0x127B, BLKDISCARD = 0x1277, BLKZEROOUT = 0x127F, BLKROGET = 0x125E, BLKFLSBUF = 0x1261, CDROM_DRIVE_STATUS = 0x5326, CDSL_CURRENT = int.MaxValue;
     public const int RWF_DSYNC = 2;
 
@@ -71,7 +71,7 @@ public static unsafe partial class Libc
         [FieldOffset(188)] public uint stx_dio_offset_align;
     }
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     public static partial int open(string pathname, int flags, uint mode);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -122,24 +122,52 @@ public static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial int ioctl(int fd, nuint request, void* argument);
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     private static partial int statx(int dirfd, string pathname, int flags, uint mask, statx_t* buffer);
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     public static partial int link(string from, string to);
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     public static partial int unlink(string pathname);
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     public static partial int renameat2(int oldDirectory, string oldPath, int newDirectory, string newPath, uint flags);
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     public static partial int rename(string from, string to);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
+    public static partial int chmod(string pathname, uint mode);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int isatty(int fd);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial byte* getcwd(byte* buffer, nuint size);
 #pragma warning restore CS1591
+
+    /// <summary>The current directory; null when it has none that can be named.</summary>
+    /// <returns>An absolute path.</returns>
+    public static string? TryCurrentDirectory()
+    {
+        const int PATH_MAX = 4096;
+
+        // SAFETY: the call writes no more than the buffer has, with a NUL at the end.
+        byte* buffer = stackalloc byte[PATH_MAX];
+        return getcwd(buffer, PATH_MAX) == null ? null : NativeText.Decode(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(buffer));
+    }
+
+    /// <summary>Whether a path is a symbolic link.</summary>
+    /// <param name="path">The path.</param>
+    /// <returns>True for a link, wherever it leads.</returns>
+    public static bool IsLink(string path)
+    {
+        const int AT_SYMLINK_NOFOLLOW = 0x100;
+        const uint STATX_TYPE = 1;
+        statx_t s;
+        return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &s) == 0 && (s.stx_mode & S_IFMT) == S_IFLNK;
+    }
 
     /// <summary>statx(2) of an open descriptor.</summary>
     /// <param name="fd">An open descriptor.</param>

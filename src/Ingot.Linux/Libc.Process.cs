@@ -8,7 +8,7 @@ public static partial class Libc
     public const int W_OK = 2, SIGINT = 2, SIGQUIT = 3, SIGUSR1 = 10, SIGTERM = 15, SIGXFSZ = 25, CLOCK_THREAD_CPUTIME_ID = 3;
     public const nint SIG_DFL = 0, SIG_IGN = 1;
 
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Custom, StringMarshallingCustomType = typeof(NativeTextMarshaller))]
     public static partial int access(string pathname, int mode);
 
     [LibraryImport("libc")]

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text;
 
 namespace Ingot.Linux;
 
@@ -29,7 +28,7 @@ public sealed unsafe class UnixSocket : IDisposable
     private UnixSocket(FileDescriptor descriptor, string? boundPath)
     {
         Descriptor = descriptor;
-        _boundPath = boundPath is null ? null : Path.GetFullPath(boundPath);
+        _boundPath = boundPath is null ? null : NativeText.FullPath(boundPath);
         _boundInode = boundPath is null ? 0 : Libc.TryStat(boundPath)?.Inode ?? 0;
     }
 
@@ -222,7 +221,7 @@ public sealed unsafe class UnixSocket : IDisposable
 
     private static Libc.sockaddr_un AddressOf(string path)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(path);
+        byte[] bytes = NativeText.Encode(path);
         if (bytes.Length is 0 or >= Libc.sockaddr_un.PathCapacity)
         {
             throw new ErrnoException(Errno.EINVAL, $"Socket path '{path}' must have 1 to {Libc.sockaddr_un.PathCapacity - 1} bytes, not {bytes.Length}");
@@ -272,7 +271,7 @@ public sealed unsafe class UnixSocket : IDisposable
 
     private static FileDescriptor? LockDirectory(string path)
     {
-        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        string directory = Path.GetDirectoryName(NativeText.FullPath(path)) ?? "/";
         int fd = Libc.open(directory, Libc.O_RDONLY | Libc.O_DIRECTORY | Libc.O_CLOEXEC, 0);
         if (fd < 0)
         {

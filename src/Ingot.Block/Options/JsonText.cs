@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Ingot.Linux;
 
 namespace Ingot.Block;
 
@@ -14,6 +15,11 @@ public static class JsonText
     /// <exception cref="OptionException">It is no JSON object.</exception>
     public static OptionSet Parse(string json, string what)
     {
+        if (NativeText.HasEscapes(json))
+        {
+            throw new OptionException($"{what}: invalid UTF-8");
+        }
+
         try
         {
             using var document = JsonDocument.Parse(WithDoubleQuotes(json));
@@ -31,7 +37,7 @@ public static class JsonText
     /// <summary>A string with its quotes.</summary>
     /// <param name="text">The text.</param>
     /// <returns>The JSON.</returns>
-    public static string Quote(string text) => $"\"{JsonEncodedText.Encode(text, JavaScriptEncoder.UnsafeRelaxedJsonEscaping)}\"";
+    public static string Quote(string text) => $"\"{JsonEncodedText.Encode(NativeText.ToValid(text), JavaScriptEncoder.UnsafeRelaxedJsonEscaping)}\"";
 
     /// <summary>What opens a node again, as a member of a json: name.</summary>
     /// <param name="node">The node.</param>

@@ -21,6 +21,11 @@ internal static class Background
     public static int Start()
     {
         string[] line = Environment.GetCommandLineArgs();
+        if (NativeArguments.Take(line).FirstOrDefault(NativeText.HasEscapes) is { } word)
+        {
+            throw new ErrnoException(Errno.EILSEQ, $"--daemonize can't hand over '{word}', which is not valid UTF-8");
+        }
+
         var start = new ProcessStartInfo(Environment.ProcessPath!, ArgumentsOf(line)) { RedirectStandardOutput = true };
         start.Environment[ChildMark] = "1";
         using Process child = Process.Start(start)!;

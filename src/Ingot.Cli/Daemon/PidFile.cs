@@ -17,7 +17,7 @@ internal sealed class PidFile : IDisposable
 
     public static PidFile Create(string path)
     {
-        path = path.Length > 0 ? Path.GetFullPath(path) : throw new ErrnoException(Errno.ENOENT, "cannot create PID file '': No such file or directory");
+        path = path.Length > 0 ? NativeText.FullPath(path) : throw new ErrnoException(Errno.ENOENT, "cannot create PID file '': No such file or directory");
         int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, 0x1A4 /* 0644 */);
         var file = fd >= 0 ? new FileDescriptor(fd) : throw ErrnoException.ForLastError($"cannot create PID file '{path}'");
         if (!ImageLocks.TryTakeWhole(file))
@@ -26,13 +26,15 @@ internal sealed class PidFile : IDisposable
             throw new ErrnoException(Errno.EAGAIN, $"cannot lock PID file '{path}': another process uses it");
         }
 
-        File.WriteAllText(path, $"{Environment.ProcessId}\n", Encoding.ASCII);
+        _ = Libc.ftruncate(fd, 0);
+        using var content = new DescriptorStream(fd);
+        content.Write(Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
         return new PidFile(path, file);
     }
 
     public void Dispose()
     {
-        File.Delete(_path);
+        _ = Libc.unlink(_path);
         _file.Dispose();
     }
 }

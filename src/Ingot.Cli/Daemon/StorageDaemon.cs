@@ -33,22 +33,17 @@ internal sealed class StorageDaemon(CommandContext context)
     public void AddObject(OptionSet options)
     {
         string type = options.TakeRequired("qom-type");
-        switch (type)
+        if (ObjectKinds.TryAdd(type, options, _graph.Secrets, _graph.Throttles))
         {
-            case "secret":
-                _graph.Secrets.Add(options);
-                return;
-            case "throttle-group":
-                _graph.Throttles.Add(options);
-                return;
+            return;
+        }
+
+        if (type != "iothread")
+        {
+            throw ObjectKinds.Refusal(type, options);
         }
 
         string id = options.TakeRequired("id");
-        if (type != "iothread")
-        {
-            throw new OptionException($"Object type '{type}' of '{id}' is not supported");
-        }
-
         long poll = options.TakeNumber("poll-max-ns", 0) ?? EventLoopOptions.Default.MaxPollNanoseconds;
         options.TakeNumber("poll-grow", 0);
         options.TakeNumber("poll-shrink", 0);
@@ -130,7 +125,7 @@ internal sealed class StorageDaemon(CommandContext context)
         else
         {
             path = address.TakeRequired("path") is { Length: > 0 } given
-                ? Path.GetFullPath(given)
+                ? NativeText.FullPath(given)
                 : throw new OptionException($"Parameter 'addr.path' of export '{id}' must not be empty");
         }
 

@@ -21,7 +21,7 @@ internal static class CommonOptions
 
     public static Option Output { get; } = Option.Value('\0', "output", "human|json", "specify output format name (default human)");
 
-    public static Option Object { get; } = Option.Value('\0', "object", "OBJDEF", "an object that options name: secret,id=ID,data=TEXT or file=FILE\n[,format=base64][,keyid=ID,iv=BASE64]");
+    public static Option Object { get; } = Option.Value('\0', "object", "OBJDEF", "an object that options name: secret,id=ID,data=TEXT or file=FILE\n[,format=base64][,keyid=ID,iv=BASE64]; secret_keyring,id=ID,serial=N;\nthrottle-group,id=ID");
 
     /// <summary>Whether --output asks for JSON.</summary>
     /// <param name="arguments">The command line.</param>

@@ -1,5 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -21,7 +22,7 @@ internal static class ImageNames
     /// <summary>The absolute path of an image's file.</summary>
     /// <param name="fileName">Its name.</param>
     /// <returns>The path.</returns>
-    public static string FullPath(string fileName) => Path.GetFullPath(BlockGraph.StripFilePrefix(fileName));
+    public static string FullPath(string fileName) => NativeText.FullPath(BlockGraph.StripFilePrefix(fileName));
 
     /// <summary>The image of a backing chain that a name means: relative to the image that names it, as the chain itself is written.</summary>
     /// <param name="top">The top of the chain, which is not meant.</param>

@@ -16,12 +16,12 @@ internal sealed class NewFile : IDisposable
     private const ImagePermissions Changes = ImagePermissions.Write | ImagePermissions.Resize;
 
     private readonly string _name;
-    private readonly UnixFileMode? _mode;
+    private readonly uint? _mode;
     private readonly bool _isOurs;
     private FileDescriptor? _old; // the file to be replaced, locked: nobody may write to what is about to go
     private bool _isOpen = true;
 
-    private NewFile(string name, string path, UnixFileMode? mode, bool isOurs)
+    private NewFile(string name, string path, uint? mode, bool isOurs)
     {
         _name = name;
         Path = path;
@@ -40,14 +40,14 @@ internal sealed class NewFile : IDisposable
     public static async IoTask<NewFile> PrepareAsync(BlockGraph graph, string name)
     {
         string path = BlockGraph.StripFilePrefix(name);
-        if (path.Length == 0 || BlockGraph.HasProtocol(path) || new FileInfo(path).LinkTarget is not null)
+        if (path.Length == 0 || BlockGraph.HasProtocol(path) || Libc.IsLink(path))
         {
             return InPlace(name, isOurs: path != name && Libc.TryStat(path) is null);
         }
 
         string directory = System.IO.Path.GetDirectoryName(path) ?? "";
         directory = directory.Length == 0 ? "." : directory;
-        UnixFileMode? mode = null;
+        uint? mode = null;
         FileDescriptor? locked = null;
         if (Libc.TryStat(path) is { } status)
         {
@@ -60,7 +60,7 @@ internal sealed class NewFile : IDisposable
             BlockNode old = await graph.OpenFileAsync(path, "raw", OpenFlags.ReadWrite);
             await old.CloseAsync();
             locked = Lock(path);
-            mode = (UnixFileMode)(status.Mode & ~Libc.S_IFMT);
+            mode = status.Mode & ~Libc.S_IFMT;
         }
 
         // access(2) would do, but a missing directory must be reported by the driver that creates the file, under the name that the user knows.
@@ -84,7 +84,7 @@ internal sealed class NewFile : IDisposable
     {
         if (_mode is { } mode)
         {
-            File.SetUnixFileMode(Path, mode);
+            _ = Libc.chmod(Path, mode);
         }
 
         if (IsTemporary)

@@ -5,7 +5,7 @@ internal static class IoCommandTable
 {
     /// <summary>All of them, in the order of their names.</summary>
     public static IReadOnlyList<IoCommand> All { get; } =
-        [.. TransferCommands.All.Concat(SpaceCommands.All).Concat(ToolCommands.All).OrderBy(command => command.Name, StringComparer.Ordinal)];
+        [.. TransferCommands.All.Concat(SpaceCommands.All).Concat(ToolCommands.All).Concat(ZoneCommands.All).OrderBy(command => command.Name, StringComparer.Ordinal)];
 
     /// <summary>Finds a command by its name or short name.</summary>
     /// <param name="name">The name.</param>

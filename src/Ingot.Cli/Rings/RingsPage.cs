@@ -36,7 +36,7 @@ internal static class RingsPage
 
         try
         {
-            File.WriteAllText(path, page.Append("</html>\n").ToString());
+            File.WriteAllText(NativeText.HasEscapes(path) ? throw new IOException("the name is not valid UTF-8") : path, page.Append("</html>\n").ToString());
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -2,6 +2,7 @@ using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Exports.VhostUser;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -98,7 +99,7 @@ internal static class ServeCommand
 
     private static void PrintHints(CommandContext context, string name, BlockNode node, VhostUserBlkOptions options)
     {
-        string path = Path.GetFullPath(options.Path!);
+        string path = NativeText.FullPath(options.Path!);
         string queues = options.QueueCount > 1 ? $",num-queues={options.QueueCount}" : "";
         string packed = options.Packed ? ",packed=on" : "";
         string access = options.Writable ? "" : ", read-only";

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using Ingot.Block;
@@ -20,6 +21,33 @@ public sealed class SecretTable
     {
         string id = options.TakeRequired("id");
         byte[] secret = Load(id, options);
+        Add(id, secret, options);
+    }
+
+    /// <summary>Adds a key of the kernel's key rings: id, serial, and format, keyid and iv as for other secrets.</summary>
+    /// <param name="options">The options without "qom-type"; all are taken.</param>
+    /// <exception cref="OptionException">An option is missing or wrong, or the key can't be read.</exception>
+    public void AddKey(OptionSet options)
+    {
+        string id = options.TakeRequired("id");
+        string text = options.TakeRequired("serial");
+        if (!long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number))
+        {
+            throw new OptionException("Parameter 'serial' expects integer");
+        }
+
+        int serial = number is >= int.MinValue and <= int.MaxValue ? (int)number : throw new OptionException("Parameter 'serial' expects int32_t");
+        if (serial == 0)
+        {
+            throw new OptionException("'serial' should not be equal to 0");
+        }
+
+        byte[] key = Libc.TryReadKey(serial, out Errno errno) ?? throw ErrnoException.For(errno, $"Unable to read serial key {serial:x8}");
+        Add(id, Decode(id, key, options), options);
+    }
+
+    private void Add(string id, byte[] secret, OptionSet options)
+    {
         options.RefuseRest("object 'secret'");
         if (!_secrets.TryAdd(id, secret))
         {
@@ -47,16 +75,21 @@ public sealed class SecretTable
     {
         string? data = options.TakeString("data");
         string? file = options.TakeString("file");
-        string format = options.TakeWord("format", "raw", "base64") ?? "raw";
-        string? keyId = options.TakeString("keyid");
-        string? iv = options.TakeString("iv");
         byte[] bytes = (data, file) switch
         {
             (null, null) => throw new OptionException("Either 'file' or 'data' must be provided"),
             (not null, not null) => throw new OptionException("'file' and 'data' are mutually exclusive"),
-            (not null, null) => Encoding.UTF8.GetBytes(data),
+            (not null, null) => NativeText.Encode(data),
             _ => ReadFile(file!),
         };
+        return Decode(id, bytes, options);
+    }
+
+    private byte[] Decode(string id, byte[] bytes, OptionSet options)
+    {
+        string format = options.TakeWord("format", "raw", "base64") ?? "raw";
+        string? keyId = options.TakeString("keyid");
+        string? iv = options.TakeString("iv");
         if (keyId is not null)
         {
             return Decrypt(id, FromBase64(bytes), keyId, iv);

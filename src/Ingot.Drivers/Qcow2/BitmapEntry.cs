@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
 using Ingot.Io;
+using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
@@ -89,7 +89,7 @@ internal sealed class BitmapEntry
         var directory = new MemoryStream();
         foreach (BitmapEntry entry in entries)
         {
-            byte[] name = Encoding.UTF8.GetBytes(entry.Name);
+            byte[] name = NativeText.Encode(entry.Name);
             var bytes = new byte[(FixedLength + entry.Extra.Length + name.Length + 7) & ~7];
             BinaryPrimitives.WriteUInt64BigEndian(bytes, (ulong)entry.TableOffset);
             BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(8), (uint)entry.TableEntries);
@@ -134,7 +134,7 @@ internal sealed class BitmapEntry
         return new BitmapEntry
         {
             DirectoryOffset = start,
-            Name = Encoding.UTF8.GetString(entry.Slice(FixedLength + (int)extraLength, nameLength)),
+            Name = NativeText.Decode(entry.Slice(FixedLength + (int)extraLength, nameLength)),
             GranularityBits = bits,
             TableOffset = (long)table,
             TableEntries = (int)tableEntries,

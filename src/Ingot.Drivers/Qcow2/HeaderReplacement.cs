@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Io;
+using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
@@ -52,7 +52,7 @@ internal sealed class HeaderReplacement(HostFile file, Qcow2Header current, Qcow
     // Behind all that the old header and the wanted one use, if there is room.
     private (int Offset, int Length) PlaceName(byte[] wanted)
     {
-        int length = changed.BackingFile is { } name ? Encoding.UTF8.GetByteCount(name) : 0;
+        int length = changed.BackingFile is { } name ? NativeText.Encode(name).Length : 0;
         int offset = (wanted.Length - length) & ~7;
         return offset < Math.Max(End(_now, current), End(wanted, changed)) ? (-1, 0) : (offset, length);
     }

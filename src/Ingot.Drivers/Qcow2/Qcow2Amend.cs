@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Text;
 using Ingot.Block;
 using Ingot.Drivers.Crypto;
 using Ingot.Io;
@@ -158,7 +157,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         List<HeaderExtension> extensions = [.. header.Extensions.Where(e => name is null || e.Type != ExtensionDataFile)];
         if (name is { Length: > 0 })
         {
-            extensions.Add(new HeaderExtension(ExtensionDataFile, Encoding.UTF8.GetBytes(name)));
+            extensions.Add(new HeaderExtension(ExtensionDataFile, NativeText.Encode(name)));
         }
 
         return header with { Extensions = extensions, Autoclear = isRaw == false ? header.Autoclear & ~AutoclearRawDataFile : header.Autoclear };

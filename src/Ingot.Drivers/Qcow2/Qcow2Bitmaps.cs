@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
@@ -54,7 +53,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
         {
             long clusters = (StoredLength(image.Length, entry.GranularityBits) + cluster - 1) / cluster;
             size += (clusters * cluster) + (((clusters * 8) + cluster - 1) / cluster * cluster);
-            directory += (BitmapEntry.FixedLength + Encoding.UTF8.GetByteCount(entry.Name) + 7) & ~7;
+            directory += (BitmapEntry.FixedLength + NativeText.Encode(entry.Name).Length + 7) & ~7;
         }
 
         return size + ((directory + cluster - 1) / cluster * cluster);
@@ -127,7 +126,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
             throw new OptionException($"Bitmap already exists: {name}");
         }
 
-        if (Encoding.UTF8.GetByteCount(name) > BitmapEntry.MaxNameLength)
+        if (NativeText.Encode(name).Length > BitmapEntry.MaxNameLength)
         {
             throw new OptionException($"{refusal}Name length exceeds maximum ({BitmapEntry.MaxNameLength} characters)");
         }

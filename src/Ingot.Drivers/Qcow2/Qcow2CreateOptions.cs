@@ -1,5 +1,6 @@
 using System.Numerics;
 using Ingot.Block;
+using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
@@ -83,12 +84,12 @@ internal sealed record Qcow2CreateOptions
         var extensions = new List<HeaderExtension>();
         if (BackingFile is not null && BackingFormat is not null)
         {
-            extensions.Add(new HeaderExtension(ExtensionBackingFormat, System.Text.Encoding.UTF8.GetBytes(BackingFormat)));
+            extensions.Add(new HeaderExtension(ExtensionBackingFormat, NativeText.Encode(BackingFormat)));
         }
 
         if (DataFile is not null)
         {
-            extensions.Add(new HeaderExtension(ExtensionDataFile, System.Text.Encoding.UTF8.GetBytes(DataFile)));
+            extensions.Add(new HeaderExtension(ExtensionDataFile, NativeText.Encode(DataFile)));
         }
 
         if (Version >= 3 && ClusterBits >= MinClusterBitsForNames)

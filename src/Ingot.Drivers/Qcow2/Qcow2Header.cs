@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Ingot.Block;
+using Ingot.Linux;
 
 namespace Ingot.Drivers.Qcow2;
 
@@ -77,7 +78,7 @@ internal sealed record Qcow2Header
     /// <param name="bytes">The bytes.</param>
     /// <returns>The name.</returns>
     internal static string NameOf(ReadOnlySpan<byte> bytes)
-        => System.Text.Encoding.UTF8.GetString(bytes.IndexOf((byte)0) is >= 0 and var end ? bytes[..end] : bytes);
+        => NativeText.Decode(bytes.IndexOf((byte)0) is >= 0 and var end ? bytes[..end] : bytes);
 
     internal Qcow2Geometry Geometry => new(Version, ClusterBits, RefcountOrder, IsExtended, HasDataFile);
 

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
+using Ingot.Linux;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
@@ -25,7 +25,7 @@ internal static class Qcow2HeaderWriter
         offset = WriteExtension(cluster, offset, new HeaderExtension(ExtensionEnd, []));
         if (header.BackingFile is { } name)
         {
-            byte[] bytes = Encoding.UTF8.GetBytes(name);
+            byte[] bytes = NativeText.Encode(name);
             offset = nameOffset ?? offset;
             if (bytes.Length > Math.Min(MaxBackingNameLength, cluster.Length - offset))
             {

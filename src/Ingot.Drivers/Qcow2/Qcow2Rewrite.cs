@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
@@ -20,7 +19,7 @@ internal static class Qcow2Rewrite
         List<HeaderExtension> extensions = [.. header.Extensions.Where(e => e.Type != ExtensionBackingFormat)];
         if (name is not null && format is not null)
         {
-            extensions.Insert(0, new HeaderExtension(ExtensionBackingFormat, Encoding.UTF8.GetBytes(format)));
+            extensions.Insert(0, new HeaderExtension(ExtensionBackingFormat, NativeText.Encode(format)));
         }
 
         try

@@ -1,4 +1,3 @@
-using System.Text;
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
@@ -151,14 +150,14 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
 
     private static string Truncate(string name)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(name);
+        byte[] bytes = NativeText.Encode(name);
         int length = Math.Min(bytes.Length, MaxNameLength);
         while (length < bytes.Length && length > 0 && (bytes[length] & 0xc0) == 0x80)
         {
             length--;
         }
 
-        return Encoding.UTF8.GetString(bytes, 0, length);
+        return NativeText.Decode(bytes.AsSpan(0, length));
     }
 
     private void RefuseDataFile()

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
+using Ingot.Linux;
 
 namespace Ingot.Drivers.Qcow2;
 
@@ -45,8 +45,8 @@ internal sealed record SnapshotTable(IReadOnlyList<Snapshot> Snapshots, int Leng
     private static byte[] Encode(Snapshot snapshot)
     {
         SnapshotInfo info = snapshot.Info;
-        byte[] id = Encoding.UTF8.GetBytes(info.Id);
-        byte[] name = Encoding.UTF8.GetBytes(info.Name);
+        byte[] id = NativeText.Encode(info.Id);
+        byte[] name = NativeText.Encode(info.Name);
         int extraLength = KnownExtra + snapshot.UnknownExtra.Length;
         int length = FixedLength + extraLength + id.Length + name.Length;
         var entry = new byte[(length + 7) & ~7];

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
@@ -110,7 +109,7 @@ internal sealed class SnapshotTableReader(HostFile file, Qcow2Header header)
     }
 
     // Up to the first zero byte, as everybody reads it who is written in C.
-    private static string Text(ReadOnlySpan<byte> bytes) => Encoding.UTF8.GetString(bytes.IndexOf((byte)0) is >= 0 and int end ? bytes[..end] : bytes);
+    private static string Text(ReadOnlySpan<byte> bytes) => NativeText.Decode(bytes.IndexOf((byte)0) is >= 0 and int end ? bytes[..end] : bytes);
 
     private Snapshot Parse(int index, byte[] head, byte[] extra, byte[] names, int idLength)
     {
