@@ -23,7 +23,7 @@ internal static class ServeCommand
             Option.Value('\0', "queues", "N", "the most queues that a client may use (default 1, at most 64)"),
             Option.Switch('\0', "packed", "clients may use packed virtqueues"),
             Option.Switch('\0', "embedded", "clients may use rings with embedded request headers (an experiment; only Ingot's client can)"),
-            Option.Value('\0', "threads", "N", "threads that serve queues (default 1); more need a raw image"),
+            Option.Value('\0', "threads", "N", "threads that serve queues (default 1); more need a raw image, or a qcow2 with --read-only"),
             Option.Value('t', "cache", "MODE", "none, writeback (default), writethrough, directsync or unsafe"),
             CommonOptions.Object,
         ],

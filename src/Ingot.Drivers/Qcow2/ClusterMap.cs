@@ -70,6 +70,16 @@ internal sealed class ClusterMap(Qcow2Geometry geometry, HostFile file, TableCac
 {
     internal TableCache Tables => tables;
 
+    /// <summary>Gives the cached tables' memory back.</summary>
+    internal void Free()
+    {
+        Cleaner?.Stop();
+        tables.Free();
+    }
+
+    /// <summary>Keeps the cache small, where it is this map's alone.</summary>
+    internal CacheCleaner? Cleaner { get; init; }
+
     internal PagedTable L1 { get; set; } = l1;
 
     /// <summary>Classifies the cluster of an L2 entry; with extended entries, how its subclusters are stored is a matter of their bitmap.</summary>

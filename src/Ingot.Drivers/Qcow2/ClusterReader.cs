@@ -4,7 +4,9 @@ using Ingot.Io;
 namespace Ingot.Drivers.Qcow2;
 
 /// <summary>Reads that one child request can't answer: several runs, compressed clusters, tables that must be loaded, ends of files.</summary>
-internal sealed class ClusterReader(Qcow2Image image)
+/// <param name="image">The image.</param>
+/// <param name="map">Its tables, as the loop has them that this is used on.</param>
+internal sealed class ClusterReader(Qcow2Image image, ClusterMap map)
 {
     private const int Parallel = 16;
 
@@ -14,6 +16,8 @@ internal sealed class ClusterReader(Qcow2Image image)
     private int _unpackedVersion;
     private int _version;
 
+    internal ClusterMap Map => map;
+
     /// <summary>Reads what the guest sees.</summary>
     internal async IoTask ReadAsync(long offset, IoVector data)
     {
@@ -22,7 +26,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         {
             for (long done = 0; done < data.Length;)
             {
-                Mapping mapping = await image.MapAsync(offset + done, data.Length - done);
+                Mapping mapping = await image.MapAsync(map, offset + done, data.Length - done);
                 if (batch.IsFull)
                 {
                     await batch.WaitOneAsync();
@@ -65,7 +69,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         length = image.ClampToContent(offset, length);
         while (length > 0)
         {
-            Mapping mapping = await image.MapAsync(offset, length);
+            Mapping mapping = await image.MapAsync(map, offset, length);
             bool zero = mapping.Kind is ClusterKind.Zero or ClusterKind.ZeroAllocated
                 || (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved && (image.Backing is not { } backing || offset >= Math.Min(backing.Node.Length, image.Length)));
             if (!zero)
@@ -86,7 +90,7 @@ internal sealed class ClusterReader(Qcow2Image image)
         length = Math.Min(length, image.Length - offset);
         while (length > 0)
         {
-            Mapping mapping = await image.MapAsync(offset, length);
+            Mapping mapping = await image.MapAsync(map, offset, length);
             long known = mapping.Length;
             bool zero = mapping.Kind is ClusterKind.Zero or ClusterKind.ZeroAllocated;
             if (mapping.Kind is ClusterKind.Unallocated or ClusterKind.Reserved)

@@ -10,10 +10,25 @@ namespace Ingot.Drivers.Qcow2;
 /// </summary>
 internal sealed class PreallocationProbe(Qcow2Image image)
 {
-    private bool? _isLikely;
+    private volatile Answer _answer;
+
+    private enum Answer : byte
+    {
+        /// <summary>Not asked yet.</summary>
+        Unknown,
+
+        /// <summary>It is not.</summary>
+        No,
+
+        /// <summary>It is.</summary>
+        Yes,
+    }
+
+    /// <summary>True when <see cref="IsLikelyAsync"/> has its answer already; any thread.</summary>
+    internal bool IsKnown => _answer != Answer.Unknown;
 
     /// <summary>Whether it is worth asking the file.</summary>
-    internal IoTask<bool> IsLikelyAsync() => _isLikely is { } known ? new IoTask<bool>(known) : FindOutAsync();
+    internal IoTask<bool> IsLikelyAsync() => IsKnown ? new IoTask<bool>(_answer == Answer.Yes) : FindOutAsync();
 
     /// <summary>What the file says of data.</summary>
     /// <param name="mapping">Where it lies.</param>
@@ -44,7 +59,7 @@ internal sealed class PreallocationProbe(Qcow2Image image)
             found = false;
         }
 
-        _isLikely = found;
+        _answer = found ? Answer.Yes : Answer.No;
         return found;
     }
 

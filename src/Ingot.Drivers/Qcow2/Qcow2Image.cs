@@ -33,7 +33,7 @@ internal sealed class Qcow2Image
         Content = new ClusterContent(this);
         _guard = new OverlapGuard(this, options.OverlapCheck);
         (long l2Bytes, long refcountBytes) = options.CacheSizes(Geometry, header, flags);
-        var l2Cache = new TableCache(file, options.L2SliceLength(Geometry), Capacity(l2Bytes, options.L2SliceLength(Geometry))) { LoadEvent = BlockEvents.LoadL2 };
+        TableCache l2Cache = NewL2Cache(l2Bytes);
         var refcountCache = new TableCache(file, Geometry.SliceLength, Capacity(refcountBytes, Geometry.SliceLength));
         Cleaner = new CacheCleaner(options.CacheCleanInterval, l2Cache, refcountCache);
         l2Cache.Filled = refcountCache.Filled = Cleaner.Start;
@@ -223,17 +223,30 @@ internal sealed class Qcow2Image
     /// <summary>Gives back what <see cref="AllocateDataAsync"/> gave but nothing names.</summary>
     internal IoTask UndoDataAsync(ClusterRun run) => Geometry.HasDataFile ? IoTask.Completed : Allocator.UndoAsync(run);
 
+    /// <summary>Another map of an image that is only read, for another loop.</summary>
+    internal ClusterMap NewMap()
+    {
+        TableCache tables = NewL2Cache(_options.CacheSizes(Geometry, Header.Current, Flags).L2);
+        var cleaner = new CacheCleaner(_options.CacheCleanInterval, tables);
+        tables.Filled = cleaner.Start;
+        return new ClusterMap(Geometry, File, tables, Map.L1) { Cleaner = cleaner };
+    }
+
     /// <summary>Waits for the table piece that a mapping needs, and maps.</summary>
     /// <exception cref="ErrnoException">The tables are corrupt.</exception>
-    internal async IoTask<Mapping> MapAsync(long offset, long length, bool isForWriting = false)
+    internal IoTask<Mapping> MapAsync(long offset, long length, bool isForWriting = false) => MapAsync(Map, offset, length, isForWriting);
+
+    /// <summary>Waits for the table piece that a mapping needs, and maps.</summary>
+    /// <exception cref="ErrnoException">The tables are corrupt.</exception>
+    internal async IoTask<Mapping> MapAsync(ClusterMap map, long offset, long length, bool isForWriting = false)
     {
         Mapping mapping;
-        while (!Map.TryMap(offset, length, out mapping))
+        while (!map.TryMap(offset, length, out mapping))
         {
-            await Map.LoadAsync(offset);
+            await map.LoadAsync(offset);
         }
 
-        return mapping.Kind == ClusterKind.Corrupt ? throw await Corruption.RefuseAsync(Map.DescribeCorruption(offset, mapping, isForWriting)) : mapping;
+        return mapping.Kind == ClusterKind.Corrupt ? throw await Corruption.RefuseAsync(map.DescribeCorruption(offset, mapping, isForWriting)) : mapping;
     }
 
     /// <summary>Drops the reference that an L2 entry held.</summary>
@@ -335,6 +348,9 @@ internal sealed class Qcow2Image
             await File.ResizeAsync(used);
         }
     }
+
+    private TableCache NewL2Cache(long length)
+        => new(File, _options.L2SliceLength(Geometry), Capacity(length, _options.L2SliceLength(Geometry))) { LoadEvent = BlockEvents.LoadL2 };
 
     private static int Capacity(long bytes, int sliceLength) => (int)Math.Min(int.MaxValue, bytes / sliceLength);
 

@@ -6,11 +6,13 @@ namespace Ingot.Drivers.Qcow2;
 /// <summary>
 /// A qcow2 image. Requests for clusters that are mapped and allocated pass straight through to the file; everything else (tables to load, clusters to
 /// allocate, several runs) is done by coroutines of <see cref="ClusterReader"/>, <see cref="ClusterWriter"/> and <see cref="ClusterEraser"/>.
+/// An image that is only read serves reads and extents on any loop.
 /// </summary>
 public sealed class Qcow2Node : BlockNode, IAmendable
 {
     private readonly Qcow2Image _image;
     private readonly ClusterReader _reader;
+    private readonly LoopReaders? _loopReaders;
     private readonly ClusterWriter _writer;
     private readonly ClusterEraser _eraser;
     private readonly CompressedWriter _compressor;
@@ -23,7 +25,8 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     {
         _image = image;
         image.Cleaner.Home = () => Home;
-        _reader = new ClusterReader(image);
+        _reader = new ClusterReader(image, image.Map);
+        _loopReaders = IsForAnyLoop(image) ? new LoopReaders(image, _reader) : null;
         _writer = new ClusterWriter(image, _reader);
         _eraser = new ClusterEraser(image, _reader, _writer);
         _compressor = new CompressedWriter(image, _reader, _writer);
@@ -52,6 +55,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         | (_image.IsWritable
             ? BlockFeatures.Write | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.Resize | (_image.Geometry.Version >= 3 ? BlockFeatures.FastZero : 0)
             : 0)
+        | (_loopReaders is null ? 0 : BlockFeatures.AnyLoop)
         | (_image.Data.Node.Features & BlockFeatures.CopyRange); // for what can be read from the file directly; nothing is copied into it
 
     /// <inheritdoc/>
@@ -100,6 +104,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
         _closed = true;
         _reader.Free();
+        _loopReaders?.Free();
         _compressor.Free();
         return _image.CloseAsync();
     }
@@ -221,11 +226,14 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
     /// <inheritdoc/>
     protected override IoTask ReadCore(long offset, IoVector data)
-        => _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError())
+    {
+        ClusterReader reader = Reader;
+        return _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError())
             : data.Length == 0 ? IoTask.Completed
-            : _image.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.Length == data.Length && mapping.Kind is not (ClusterKind.Compressed or ClusterKind.Corrupt)
-            ? _reader.ReadMapped(offset, mapping, data)
-            : _reader.ReadAsync(offset, data);
+            : reader.Map.TryMap(offset, data.Length, out Mapping mapping) && mapping.Length == data.Length && mapping.Kind is not (ClusterKind.Compressed or ClusterKind.Corrupt)
+            ? reader.ReadMapped(offset, mapping, data)
+            : reader.ReadAsync(offset, data);
+    }
 
     /// <inheritdoc/>
     protected override IoTask WriteCore(long offset, IoVector data, WriteFlags flags)
@@ -259,7 +267,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     protected override IoTask DiscardCore(long offset, long length) => MustRecord ? DiscardRecordedAsync(offset, length) : _eraser.DiscardAsync(offset, length);
 
     /// <inheritdoc/>
-    protected override IoTask FlushCore() => _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError()) : _image.FlushAsync();
+    protected override IoTask FlushCore() => _loopReaders is not null ? _image.File.FlushAsync() : _image.Corruption.IsDead ? IoTask.FromException(_image.Corruption.DeadError()) : _image.FlushAsync();
 
     /// <inheritdoc/>
     protected override async IoTask<Extent> GetExtentCore(long offset, long length)
@@ -270,7 +278,8 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         }
 
         bool isEncrypted = _image.Header.Current.Encryption != Qcow2EncryptionMethod.None;
-        Mapping mapping = await _image.MapAsync(offset, length);
+        ClusterMap map = Reader.Map;
+        Mapping mapping = await _image.MapAsync(map, offset, length);
         long found = mapping.Length;
         ExtentFlags flags = mapping.Kind switch
         {
@@ -293,14 +302,14 @@ public sealed class Qcow2Node : BlockNode, IAmendable
                 found = Math.Min(found, backed - offset);
             }
         }
-        else if (mapping.Kind == ClusterKind.Data && !isEncrypted && await _image.Preallocation.IsLikelyAsync())
+        else if (mapping.Kind == ClusterKind.Data && !isEncrypted && await (_loopReaders?.IsPreallocationLikelyAsync() ?? _image.Preallocation.IsLikelyAsync()))
         {
             (found, bool isHole) = await _image.Preallocation.LookBelowAsync(mapping);
             flags |= isHole ? ExtentFlags.Zero : ExtentFlags.None;
         }
         else
         {
-            found = await ExtendAsync(offset, length, mapping);
+            found = await ExtendAsync(map, offset, length, mapping);
         }
 
         // What lies there is not what the guest sees.
@@ -352,12 +361,12 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     }
 
     // A mapping ends where the cache does; goes on while the next one says the same.
-    private async IoTask<long> ExtendAsync(long offset, long length, Mapping mapping)
+    private async IoTask<long> ExtendAsync(ClusterMap map, long offset, long length, Mapping mapping)
     {
         long found = mapping.Length;
         while (found < length)
         {
-            Mapping next = await _image.MapAsync(offset + found, length - found);
+            Mapping next = await _image.MapAsync(map, offset + found, length - found);
             bool joins = next.Kind == mapping.Kind && (!mapping.HasHost || next.HostOffset == mapping.HostOffset + found);
             if (!joins)
             {
@@ -369,6 +378,13 @@ public sealed class Qcow2Node : BlockNode, IAmendable
 
         return found;
     }
+
+    private ClusterReader Reader => _loopReaders is null ? _reader : _loopReaders.Current;
+
+    // What decrypts belongs to a loop too.
+    private static bool IsForAnyLoop(Qcow2Image image)
+        => !image.IsWritable && image.Encryption is null
+            && (image.File.Node.Features & image.Data.Node.Features & (image.Backing?.Node.Features ?? BlockFeatures.AnyLoop) & BlockFeatures.AnyLoop) != 0;
 
     private IoTask WriteInPlace(long offset, Mapping mapping, IoVector data, WriteFlags flags)
     {

@@ -1,6 +1,8 @@
 using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Drivers.Qcow2;
 using Ingot.Io;
+using Ingot.Tests.Drivers.Qcow2;
 using Xunit;
 
 namespace Ingot.Tests.Drivers;
@@ -49,6 +51,70 @@ public class ManyLoopsTests
             },
             engine);
         Array.ForEach(loops, loop => loop.Dispose());
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(",l2-cache-size=1k,l2-cache-entry-size=512,backing.l2-cache-size=1k,backing.l2-cache-entry-size=512")]
+    public void A_qcow2_that_is_only_read_serves_all_loops(string options)
+    {
+        using var directory = new TempDirectory();
+        const int Length = 4 << 20;
+        byte[] model = Qcow2Fixture.Pattern(Length, 7);
+        EventLoop[] loops = [.. Enumerable.Range(0, LoopCount).Select(i => EventLoop.Start($"loop{i}"))];
+        Loop.Run(async () =>
+        {
+            await MakeChainAsync(directory["base"], directory["top"], model);
+            BlockNode node = await new BlockGraph().OpenAsync(KeyValueText.Parse($"driver=qcow2,file.driver=file,file.filename={directory["top"]}{options}"), OpenFlags.None);
+            Assert.True((node.Features & BlockFeatures.AnyLoop) != 0);
+            await OnAllAsync(loops, async i =>
+            {
+                var random = new Random(i);
+                for (int step = 0; step < Steps; step++)
+                {
+                    int at = random.Next(Length);
+                    int length = random.Next(1, Math.Min(64 << 10, Length - at) + 1);
+                    Assert.Equal(model[at..(at + length)], await Qcow2Fixture.ReadAsync(node, at, length));
+                    Assert.InRange((await node.GetExtentAsync(at, length)).Length, 1, length);
+                }
+
+                await node.FlushAsync();
+            });
+            await node.CloseAsync();
+        });
+        Array.ForEach(loops, loop => loop.Dispose());
+    }
+
+    [Fact]
+    public void A_qcow2_that_may_be_written_belongs_to_one_loop() => Loop.Run(async () =>
+    {
+        using var directory = new TempDirectory();
+        await MakeChainAsync(directory["base"], directory["top"], new byte[1 << 20]);
+        BlockNode node = await new BlockGraph().OpenFileAsync(directory["top"], "qcow2", OpenFlags.ReadWrite);
+        Assert.True((node.Features & BlockFeatures.AnyLoop) == 0);
+        Assert.True((node.Backing!.Features & BlockFeatures.AnyLoop) != 0);
+        await node.CloseAsync();
+    });
+
+    // Every other stretch lies in the backing file, some of what is above compressed.
+    private static async IoTask MakeChainAsync(string lower, string upper, byte[] model)
+    {
+        const int Stretch = 12 << 10;
+        var graph = new BlockGraph();
+        await new Qcow2Driver().CreateAsync(new CreateRequest(graph, lower, model.Length, Qcow2Fixture.Options(("cluster_size", "4k"))));
+        BlockNode node = await graph.OpenFileAsync(lower, "qcow2", OpenFlags.ReadWrite);
+        await Qcow2Fixture.WriteAsync(node, 0, model);
+        await node.CloseAsync();
+        await new Qcow2Driver().CreateAsync(new CreateRequest(graph, upper, model.Length, Qcow2Fixture.Options(("cluster_size", "4k"), ("backing_file", lower), ("backing_fmt", "qcow2"))));
+        node = await graph.OpenFileAsync(upper, "qcow2", OpenFlags.ReadWrite);
+        for (int at = 0; at + Stretch <= model.Length; at += 2 * Stretch)
+        {
+            bool isCompressed = at % (6 * Stretch) == 0;
+            Array.Fill(model, (byte)at, at, isCompressed ? Stretch : 1);
+            await Qcow2Fixture.WriteAsync(node, at, model[at..(at + Stretch)], isCompressed ? WriteFlags.Compressed : WriteFlags.None);
+        }
+
+        await node.CloseAsync();
     }
 
     private static async IoTask OnAllAsync(EventLoop[] loops, Func<int, IoTask> work)
