@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 
 namespace Ingot.Io;
 
@@ -10,6 +9,9 @@ namespace Ingot.Io;
 public sealed class EventLoop : IDisposable
 {
     private const int SpinsBetweenYields = 64; // about two microseconds
+    private const int MaxReadyRounds = 64;
+    private const int MaxPostponed = 4;
+    private const int FullBatch = 16;
 
     [ThreadStatic]
     private static EventLoop? _current;
@@ -31,7 +33,7 @@ public sealed class EventLoop : IDisposable
     private EventLoop(string name, EventLoopOptions options)
     {
         Name = name;
-        Ring = options.CreateRing();
+        Ring = options.CreateRing(this);
         _mailbox = new Mailbox(Ring.Wake);
         _idleSpin = new SpinWindow(options.MaxPollNanoseconds, patience: 2);
         _diskSpin = new SpinWindow(options.MaxPollNanoseconds, patience: 1);
@@ -152,7 +154,7 @@ public sealed class EventLoop : IDisposable
         return true;
     });
 
-    /// <summary>Puts a woken coroutine on the ready list: it runs in the next turn, never inside of its waker.</summary>
+    /// <summary>Puts a woken coroutine on the ready list: it runs soon, never inside of its waker.</summary>
     /// <param name="work">Not in any other list.</param>
     public void Schedule(IoContinuation work)
     {
@@ -240,13 +242,16 @@ public sealed class EventLoop : IDisposable
         Ring.Dispose();
     }
 
-    // The loop itself: what is ready, then what the turn left behind, then the kernel, then other threads, then time.
+    // The loop itself: what peers ask and what is ready, then what the turn left behind, then the kernel, once for all of it, then other threads, then time.
     private void Run(Func<bool> stop)
     {
         _current = this;
+        int postponed = 0; // turns that found peers at work: what they ask next can go with what they asked, and often the loop sleeps in the same call
         while (true)
         {
             Turns++;
+            Ring.BeginTurn();
+            bool found = Poll();
             RunReady();
             RunEndOfTurn();
             if (stop())
@@ -255,13 +260,15 @@ public sealed class EventLoop : IDisposable
                 break;
             }
 
-            if (_readyHead is not null || Poll())
+            if (!found && _readyHead is null)
             {
-                Ring.Submit(0);
-            }
-            else
-            {
+                postponed = 0;
                 WaitForWork();
+            }
+            else if (_readyHead is not null || ++postponed == MaxPostponed || Ring.Queued >= FullBatch)
+            {
+                postponed = 0;
+                Ring.Submit(0);
             }
 
             Ring.Drain();
@@ -286,10 +293,16 @@ public sealed class EventLoop : IDisposable
             int spins = 0;
             do
             {
-                if (HasWork() || Poll())
+                if (HasWork())
                 {
                     spin.Hit();
                     Ring.Submit(0);
+                    return;
+                }
+
+                if (Poll())
+                {
+                    spin.Hit(); // what it asks of the kernel goes with what else the next turn asks
                     return;
                 }
 
@@ -337,11 +350,18 @@ public sealed class EventLoop : IDisposable
         return found;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    // Until nothing is ready any more, so that the kernel is called once for what all of them ask; but others have their turn before long.
     private void RunReady()
     {
-        IoContinuation? work = _readyHead;
-        _readyHead = _readyTail = null;
+        for (int round = 0; round < MaxReadyRounds && _readyHead is { } work; round++)
+        {
+            _readyHead = _readyTail = null;
+            RunAll(work);
+        }
+    }
+
+    private static void RunAll(IoContinuation? work)
+    {
         while (work is not null)
         {
             IoContinuation? next = work.Next;

@@ -19,6 +19,20 @@ public sealed class FileDescriptor : SafeHandle
     /// <summary>The name of what it is open on, for messages; null for what has none.</summary>
     public string? Name { get; set; }
 
+    /// <summary>The owner is about to close it, on the owner's thread; whoever keeps the file open in another way lets go.</summary>
+    public event Action<FileDescriptor>? Closing;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing && !IsClosed)
+        {
+            Closing?.Invoke(this);
+        }
+
+        base.Dispose(disposing);
+    }
+
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => Libc.close((int)handle) == 0;
 }

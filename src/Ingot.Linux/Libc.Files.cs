@@ -111,6 +111,9 @@ public static unsafe partial class Libc
     private static partial nint copy_file_range(int fdIn, long* offsetIn, int fdOut, long* offsetOut, nuint length, uint flags);
 
     [LibraryImport("libc", SetLastError = true)]
+    private static partial int fstatfs(int fd, void* buffer);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial int ftruncate(int fd, long length);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -237,6 +240,19 @@ public static unsafe partial class Libc
         return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &s) == 0 && s.stx_dio_offset_align > 0
             ? ((int)s.stx_dio_mem_align, (int)s.stx_dio_offset_align)
             : null;
+    }
+
+    /// <summary>True for a regular file that is memory, on tmpfs or ramfs: reading and writing is copying.</summary>
+    /// <param name="fd">An open descriptor.</param>
+    /// <returns>False for others, and when the kernel does not tell.</returns>
+    public static bool IsInMemory(int fd)
+    {
+        const uint TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458f6;
+        const int StructSize = 256; // struct statfs takes 120 bytes
+        byte* buffer = stackalloc byte[StructSize];
+
+        // SAFETY: the buffer is larger than the structure, whose first field holds the type in its low 32 bits. Device nodes lie on a tmpfs too.
+        return fstatfs(fd, buffer) == 0 && *(uint*)buffer is TMPFS_MAGIC or RAMFS_MAGIC && (Stat(fd).Mode & S_IFMT) == S_IFREG;
     }
 
     private static FileStatus ToStatus(in statx_t s)

@@ -13,6 +13,7 @@ internal sealed class FileNode : BlockNode
     private readonly OpenFlags _flags;
     private readonly bool _threads;
     private readonly bool _isDevice;
+    private readonly bool _isInMemory;
     private readonly DirectAccess? _direct;
     private long _length;
     private bool _canPunch = true;
@@ -29,6 +30,7 @@ internal sealed class FileNode : BlockNode
         _flags = flags;
         _threads = threads;
         _isDevice = driverName != "file";
+        _isInMemory = !threads && Libc.IsInMemory(fd.Value);
         _length = length;
         _direct = (flags & OpenFlags.Direct) != 0 ? new DirectAccess(this, fd, _isDevice) : null;
         Features = BlockFeatures.FastZero | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.CopyRange | (_isDevice ? 0 : BlockFeatures.ZeroInitialized)
@@ -63,13 +65,19 @@ internal sealed class FileNode : BlockNode
     public override IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo { ActualSize = Libc.Stat(_fd.Value).Blocks * Sector });
 
     /// <summary>A read that O_DIRECT accepts as it is.</summary>
-    internal IoTask ReadPlainAsync(long offset, IoVector data) => Ring.ReadAsync(_fd, offset, data, _direct is not null);
+    internal IoTask ReadPlainAsync(long offset, IoVector data)
+    {
+        IoRing ring = Ring;
+        return _isInMemory && ring.TryReadNow(_fd, offset, data) ? IoTask.Completed : ring.ReadAsync(_fd, offset, data, _direct is not null);
+    }
 
     /// <summary>A write that O_DIRECT accepts as it is.</summary>
     internal IoTask WritePlainAsync(long offset, IoVector data, WriteFlags flags)
     {
         NoteEnd(offset + data.Length);
-        return Ring.WriteAsync(_fd, offset, data, (flags & WriteFlags.Fua) != 0 || (_flags & OpenFlags.WriteThrough) != 0);
+        IoRing ring = Ring;
+        bool isDurable = (flags & WriteFlags.Fua) != 0 || (_flags & OpenFlags.WriteThrough) != 0;
+        return _isInMemory && !isDurable && ring.TryWriteNow(_fd, offset, data) ? IoTask.Completed : ring.WriteAsync(_fd, offset, data, isDurable);
     }
 
     protected override IoTask ReadCore(long offset, IoVector data)

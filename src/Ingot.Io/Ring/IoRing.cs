@@ -6,11 +6,15 @@ namespace Ingot.Io;
 /// The seam between the loop and the kernel: file and wait operations of one loop. Used only on the loop's thread; completions resume their waiters from
 /// <see cref="Drain"/>. A full ring queues; nobody above ever sees EAGAIN.
 /// </summary>
-public abstract class IoRing : IDisposable
+public abstract unsafe class IoRing : IDisposable
 {
+    private const int MaxNow = 64 << 10; // longer copies are shared with the kernel's threads
+    private const long MaxNowInTurn = 16 << 20; // a few milliseconds, then others have their turn
+
     private readonly Stack<RingOperation> _free = new();
     private RingOperation?[] _slots = new RingOperation?[64];
     private int _slotCount;
+    private long _nowInTurn;
 
     /// <summary>"io_uring" or "threads".</summary>
     public abstract string EngineName { get; }
@@ -31,6 +35,52 @@ public abstract class IoRing : IDisposable
         return operation.Task;
     }
 
+    /// <summary>
+    /// Reads from a file that is memory, by a plain call: the copy is cheaper than handing it over, and io_uring would give it to a thread of the
+    /// kernel, since such files have no way to try without waiting.
+    /// </summary>
+    /// <param name="fd">A file of which <see cref="Libc.IsInMemory"/> is true.</param>
+    /// <param name="offset">Bytes from its start.</param>
+    /// <param name="data">Where to put the bytes.</param>
+    /// <returns>False when it must be asked with <see cref="ReadAsync"/>: long, at the end of the file, failed, or enough for this turn.</returns>
+    public bool TryReadNow(FileDescriptor fd, long offset, IoVector data)
+    {
+        if (!MayNow(data))
+        {
+            return false;
+        }
+
+        if (data.IsSingle)
+        {
+            // SAFETY: the vector's memory is its caller's until the answer.
+            return Libc.pread(fd.Value, data.SinglePointer, (nuint)data.Length, offset) == data.Length;
+        }
+
+        Libc.iovec* iovecs = stackalloc Libc.iovec[data.SegmentCount];
+        return Libc.preadv(fd.Value, iovecs, data.CopySegments(iovecs), offset) == data.Length;
+    }
+
+    /// <summary>Writes to a file that is memory; see <see cref="TryReadNow"/>.</summary>
+    /// <param name="fd">A file of which <see cref="Libc.IsInMemory"/> is true.</param>
+    /// <param name="offset">Bytes from its start.</param>
+    /// <param name="data">The bytes.</param>
+    /// <returns>False when it must be asked with <see cref="WriteAsync"/>.</returns>
+    public bool TryWriteNow(FileDescriptor fd, long offset, IoVector data)
+    {
+        if (!MayNow(data))
+        {
+            return false;
+        }
+
+        if (data.IsSingle)
+        {
+            // SAFETY: the vector's memory is its caller's until the answer.
+            return Libc.pwrite(fd.Value, data.SinglePointer, (nuint)data.Length, offset) == data.Length;
+        }
+
+        Libc.iovec* iovecs = stackalloc Libc.iovec[data.SegmentCount];
+        return Libc.pwritev(fd.Value, iovecs, data.CopySegments(iovecs), offset) == data.Length;
+    }
 
     /// <summary>Writes the whole vector.</summary>
     /// <param name="fd">An open file.</param>
@@ -94,8 +144,14 @@ public abstract class IoRing : IDisposable
     /// <summary>Resumes the waiters of what has completed.</summary>
     internal abstract void Drain();
 
+    /// <summary>What the next <see cref="Submit"/> takes to the kernel; 0 for a ring that needs none.</summary>
+    internal virtual int Queued => 0;
+
     /// <summary>True when <see cref="Drain"/> would find something; cheap enough for a spinning loop.</summary>
     internal abstract bool HasCompletions { get; }
+
+    /// <summary>A turn of the loop begins.</summary>
+    internal void BeginTurn() => _nowInTurn = 0;
 
     internal RingOperation Rent()
     {
@@ -117,6 +173,19 @@ public abstract class IoRing : IDisposable
     internal void Return(RingOperation operation) => _free.Push(operation);
 
     internal RingOperation AtSlot(int slot) => _slots[slot]!;
+
+    private bool MayNow(IoVector data)
+    {
+        const int MaxSegments = 128;
+        const int CallCost = 4096; // a call takes as long as copying that
+        if (data.Length is 0 or > MaxNow || data.SegmentCount > MaxSegments)
+        {
+            return false;
+        }
+
+        _nowInTurn += data.Length + CallCost;
+        return _nowInTurn <= MaxNowInTurn;
+    }
 
     private RingOperation Start(RingOpcode opcode, FileDescriptor fd, long offset, long length, int flags, IoVector data)
     {

@@ -10,7 +10,19 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     private const uint Entries = 256;
     private const ulong NoOperation = ulong.MaxValue;
 
+    // What a ring asks for, best first: only its own thread submits, and is not interrupted for what completes. Not DEFER_TASKRUN, which takes at most 20
+    // completions in a call, and a call of its own for each batch that a spinning loop sees (docs/performance.md).
+    private static readonly uint[] _setups =
+    [
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, // Linux 6.0
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, // 5.19
+        0,
+    ];
+
     private readonly FileDescriptor _ring;
+    private readonly FixedFiles? _fixedFiles;
+    private readonly int _enterFd;
+    private readonly uint _enterFlags;
     private readonly EventFd _wakeup = new();
     private readonly byte* _queues;
     private readonly nuint _queuesSize;
@@ -24,9 +36,11 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     private uint _localTail;
     private uint _submitted;
 
-    private UringRing(FileDescriptor ring, in IoUringParams p)
+    private UringRing(EventLoop loop, FileDescriptor ring, in IoUringParams p, bool register)
     {
         _ring = ring;
+        _fixedFiles = register ? FixedFiles.TryCreate(loop, ring.Value) : null;
+        (_enterFd, _enterFlags) = register && TryRegister(out uint place) ? ((int)place, IORING_ENTER_REGISTERED_RING) : (ring.Value, 0);
         _queuesSize = Math.Max(p.SqOffsets.Array + (p.SqEntries * sizeof(uint)), p.CqOffsets.Cqes + (p.CqEntries * (uint)sizeof(IoUringCqe)));
         _queues = Map(_queuesSize, IORING_OFF_SQ_RING);
         _sqes = (IoUringSqe*)Map(p.SqEntries * (nuint)sizeof(IoUringSqe), IORING_OFF_SQES);
@@ -54,24 +68,41 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
 
     internal override bool HasCompletions => *_cqHead != Volatile.Read(ref *_cqTail) || (Volatile.Read(ref *_sqFlags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 
-    /// <summary>Makes a ring, or gives null where the kernel does not have or allow io_uring with what Ingot needs (Linux 6.0).</summary>
-    public static UringRing? TryCreate()
+    /// <summary>System calls name the ring by its place in the thread's table; for tests.</summary>
+    internal bool IsRegistered => _enterFlags != 0;
+
+    /// <summary>Files in the ring's table; for tests.</summary>
+    internal int FixedFileCount => _fixedFiles?.Count ?? 0;
+
+    internal override int Queued => (int)(_localTail - _submitted) + _backlog.Count;
+
+    /// <summary>Makes a ring, or gives null where the kernel does not have or allow io_uring with what Ingot needs (Linux 5.13).</summary>
+    /// <param name="loop">Whose thread this is.</param>
+    /// <param name="downgrade">How many of the better ways are left out.</param>
+    public static UringRing? TryCreate(EventLoop loop, int downgrade = 0)
     {
-        var p = new IoUringParams { Flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER, CqEntries = 4 * Entries };
-        int fd = Libc.io_uring_setup(Entries, &p);
-        if (fd < 0)
+        const uint needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS;
+        for (int i = Math.Min(downgrade, _setups.Length - 1); i < _setups.Length; i++)
         {
+            var p = new IoUringParams { Flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | _setups[i], CqEntries = 4 * Entries };
+
+            // SAFETY: the kernel fills the structure during the call.
+            int fd = Libc.io_uring_setup(Entries, &p);
+            if (fd < 0)
+            {
+                continue;
+            }
+
+            var owner = new FileDescriptor(fd);
+            if ((p.Features & needed) == needed)
+            {
+                return new UringRing(loop, owner, p, register: downgrade < _setups.Length - 1);
+            }
+
+            owner.Dispose();
             return null;
         }
 
-        const uint needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
-        var owner = new FileDescriptor(fd);
-        if ((p.Features & needed) == needed)
-        {
-            return new UringRing(owner, p);
-        }
-
-        owner.Dispose();
         return null;
     }
 
@@ -84,6 +115,13 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
 
     public override void Dispose()
     {
+        if (IsRegistered)
+        {
+            // The thread may outlive its loop, and its table would keep the ring.
+            var update = new IoUringResourceUpdate { Offset = (uint)_enterFd };
+            _ = Libc.io_uring_register(_ring.Value, IORING_UNREGISTER_RING_FDS, &update, 1);
+        }
+
         _ring.Dispose();
         _wakeup.Dispose();
         _ = Libc.munmap(_queues, _queuesSize);
@@ -198,7 +236,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
             return;
         }
 
-        uint flags = wait || runTasks ? IORING_ENTER_GETEVENTS : 0;
+        uint flags = _enterFlags | (wait || runTasks ? IORING_ENTER_GETEVENTS : 0);
         void* argument = null;
         nuint size = 0;
         if (wait && timeoutNanoseconds > 0)
@@ -210,7 +248,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
             size = (nuint)sizeof(IoUringGetEventsArg);
         }
 
-        int result = Libc.io_uring_enter(_ring.Value, toSubmit, wait ? 1u : 0, flags, argument, size);
+        int result = Libc.io_uring_enter(_enterFd, toSubmit, wait ? 1u : 0, flags, argument, size);
         if (result >= 0)
         {
             _submitted += (uint)result;
@@ -229,10 +267,21 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     private IoUringSqe* TryGetSqe()
         => _localTail - Volatile.Read(ref *_sqHead) >= _sqEntries ? null : &_sqes[_localTail++ & _sqMask];
 
-    private static void Fill(IoUringSqe* sqe, RingOperation operation)
+    private bool TryRegister(out uint place)
+    {
+        var update = new IoUringResourceUpdate { Offset = uint.MaxValue, Data = (ulong)_ring.Value };
+
+        // SAFETY: the kernel reads the structure and writes the place into it during the call.
+        bool done = Libc.io_uring_register(_ring.Value, IORING_REGISTER_RING_FDS, &update, 1) == 1;
+        place = update.Offset;
+        return done;
+    }
+
+    private void Fill(IoUringSqe* sqe, RingOperation operation)
     {
         *sqe = default;
         sqe->Fd = operation.Fd;
+        sqe->Flags = operation.IsFileOperation && _fixedFiles is { } files && files.Use(operation.File!, operation.Fd) ? IOSQE_FIXED_FILE : (byte)0;
         sqe->UserData = (ulong)operation.Slot;
         switch (operation.Opcode)
         {
@@ -266,7 +315,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
         sqe->OperationFlags = (uint)operation.Flags;
 
         // What lies in the page cache is copied while it is submitted: a long copy is the business of a kernel thread, the loop has others to serve.
-        sqe->Flags = operation.Data.Length > MaxInline ? IOSQE_ASYNC : (byte)0;
+        sqe->Flags |= operation.Data.Length > MaxInline ? IOSQE_ASYNC : (byte)0;
         if (operation.Data.IsSingle)
         {
             sqe->Opcode = read ? IORING_OP_READ : IORING_OP_WRITE;

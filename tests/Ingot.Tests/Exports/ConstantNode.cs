@@ -38,7 +38,7 @@ internal sealed class ConstantNode() : BlockNode("constant")
 
     private sealed class LaterPromise(Stack<LaterPromise> pool) : IoPromise
     {
-        protected override void Resume() => Complete();
+        protected internal override void Resume() => Complete();
 
         protected override void Recycle()
         {
