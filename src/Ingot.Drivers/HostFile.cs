@@ -85,6 +85,15 @@ internal sealed class HostFile(ChildNode child)
         return child.Node.WriteZeroesAsync(offset, length, flags);
     }
 
+    /// <summary>Has the kernel copy to it; false when that can't be done.</summary>
+    internal IoTask<bool> CopyRangeAsync(long offset, BlockNode source, long sourceOffset, long length)
+    {
+        WasWritten = true;
+        CheckSpace(offset + length);
+        _events?.Signal(BlockEvents.WriteData);
+        return child.Node.CopyRangeAsync(offset, source, sourceOffset, length);
+    }
+
     internal IoTask DiscardAsync(long offset, long length)
     {
         length = Math.Min(length, Length - offset);

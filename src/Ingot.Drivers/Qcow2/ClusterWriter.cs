@@ -1,4 +1,5 @@
 using System.Numerics;
+using Ingot.Block;
 using Ingot.Io;
 using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
@@ -50,6 +51,49 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
         {
             await batch.WaitAllAsync();
         }
+    }
+
+    /// <summary>Has the kernel copy to the first run of whole clusters, which get their place as for a write.</summary>
+    /// <param name="offset">Guest offset of the first cluster.</param>
+    /// <param name="source">Where from.</param>
+    /// <param name="sourceOffset">Where in it.</param>
+    /// <param name="length">Bytes, whole clusters.</param>
+    /// <returns>The bytes that were copied; 0 when it can't be done.</returns>
+    internal async IoTask<long> CopyAsync(long offset, BlockNode source, long sourceOffset, long length)
+    {
+        await image.BeginChangeAsync();
+        long end = EndOfRun(offset, length);
+        using RangeLock.Held held = await image.Locks.LockAsync(offset, end - offset);
+        await image.L2Tables.EnsureAsync(offset);
+        Mapping mapping = await image.MapAsync(offset, end - offset, isForWriting: true);
+        if (mapping.IsWritableInPlace || mapping.KeepsPlace)
+        {
+            bool isWhole = _geometry.InCluster(mapping.Length) == 0;
+            return isWhole && await TryCopyAsync(offset, mapping.HostOffset, source, sourceOffset, mapping.Length) ? mapping.Length : 0;
+        }
+
+        ClusterRun run = await image.AllocateDataAsync(offset, await CountAllocatableAsync(offset, end, mapping) - _geometry.ClusterOf(offset));
+        long host = run.First << _geometry.ClusterBits;
+        long count = run.Count << _geometry.ClusterBits;
+        try
+        {
+            if (await TryCopyAsync(offset, host, source, sourceOffset, count))
+            {
+                return count;
+            }
+        }
+        catch
+        {
+            if (!await IsLinkedAsync(offset, host))
+            {
+                await image.UndoDataAsync(run);
+            }
+
+            throw;
+        }
+
+        await image.UndoDataAsync(run);
+        return 0;
     }
 
     /// <summary>Names what was written in L2 tables that exist and are not shared, and drops the clusters that were named before.</summary>
@@ -223,6 +267,23 @@ internal sealed class ClusterWriter(Qcow2Image image, ClusterReader reader)
 
         await LinkAsync(start, length, host);
         return count;
+    }
+
+    private async IoTask<bool> TryCopyAsync(long offset, long host, BlockNode source, long sourceOffset, long length)
+    {
+        if (!image.IsDataRange(host, length))
+        {
+            throw await image.OverlapAsync(host, length);
+        }
+
+        if (!await image.Data.CopyRangeAsync(host, source, sourceOffset, length))
+        {
+            return false;
+        }
+
+        image.Tables.NeedBarrier();
+        await LinkAsync(offset, length, host);
+        return true;
     }
 
     private async IoTask<bool> IsLinkedAsync(long offset, long host)

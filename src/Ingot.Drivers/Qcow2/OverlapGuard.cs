@@ -93,15 +93,7 @@ internal sealed class OverlapGuard(Qcow2Image image, MetadataSections sections)
         var tables = new List<long>();
         foreach (Snapshot snapshot in snapshots.Snapshots)
         {
-            byte[] l1 = await image.File.ReadBytesAsync(snapshot.L1Offset, snapshot.L1Entries * 8);
-            for (int i = 0; i < l1.Length; i += 8)
-            {
-                long table = (long)(BinaryPrimitives.ReadUInt64BigEndian(l1.AsSpan(i)) & OffsetMask);
-                if (table != 0)
-                {
-                    tables.Add(table);
-                }
-            }
+            tables.AddRange((await snapshot.ReadL1Async(image)).Targets);
         }
 
         _inactiveTables = tables;
@@ -157,7 +149,7 @@ internal sealed class OverlapGuard(Qcow2Image image, MetadataSections sections)
             MetadataSections.RefcountTable => [(image.Refcounts.Table.Offset, image.Refcounts.Table.Count * 8L)],
             MetadataSections.RefcountBlock => image.Refcounts.Table.Targets.Select(t => (t, cluster)),
             MetadataSections.SnapshotTable => [(image.Header.Current.SnapshotsOffset, image.Snapshots.Length)],
-            MetadataSections.InactiveL1 => image.Snapshots.Snapshots.Select(s => (s.L1Offset, s.L1Entries * 8L)),
+            MetadataSections.InactiveL1 => image.Snapshots.Snapshots.Where(s => !s.IsTableTooLarge && s.IsTableAligned(_geometry)).Select(s => (s.L1Offset, s.L1Entries * 8L)),
             MetadataSections.InactiveL2 => _inactiveTables.Select(t => (t, cluster)),
             _ => BitmapDirectory(),
         };

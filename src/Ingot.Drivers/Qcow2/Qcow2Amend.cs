@@ -125,7 +125,7 @@ internal sealed class Qcow2Amend(Qcow2Node node)
         long bits = options.TakeNumber("refcount_bits") ?? 1L << old.RefcountOrder;
         return bits is < 1 or > 64 || !BitOperations.IsPow2(bits) ? throw new OptionException("Refcount width must be a power of two and may not exceed 64 bits")
             : bits == 16 || version >= 3 ? BitOperations.Log2((ulong)bits)
-            : throw new OptionException(old.Version < 3
+            : throw new OptionException(bits != 1L << old.RefcountOrder
                 ? "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)"
                 : "compat=0.10 requires refcount_bits=16");
     }

@@ -206,8 +206,7 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
         {
             if (entry.Content is not null)
             {
-                await FreeStoredAsync(entry);
-                await WriteAsync(entry);
+                await StoreAsync(entry);
                 entry.Flags &= ~BitmapEntry.InUse;
             }
         }
@@ -235,6 +234,19 @@ internal sealed class Qcow2Bitmaps(Qcow2Image image)
         _released.ForEach(r => image.Tables.Free(r.First, r.Count, discard: false));
         _released.Clear();
         _removed.Clear();
+    }
+
+    private async IoTask StoreAsync(BitmapEntry entry)
+    {
+        try
+        {
+            await FreeStoredAsync(entry);
+            await WriteAsync(entry);
+        }
+        catch (ErrnoException e)
+        {
+            throw new BitmapStoreException(e.Errno, $"Failed to write bitmap '{entry.Name}' to file: {e.Message}", e);
+        }
     }
 
     // Flags of entries do not straddle sectors, so the directory can be rewritten in place. Bitmaps that were added or removed meanwhile wait for the next.

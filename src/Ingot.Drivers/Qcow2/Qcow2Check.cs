@@ -305,8 +305,11 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
         }
     }
 
+    // Once all counts are right, what they say of flags is, too.
     private async IoTask CheckCopiedAsync(Qcow2CheckResult result, Qcow2Repair repair)
     {
+        bool repairs = repair == Qcow2Repair.All
+            || (repair == Qcow2Repair.Leaks && result is { CheckErrors: 0, Corruptions: 0, Leaks: 0 });
         using var table = new IoBuffer(_geometry.ClusterLength);
         for (int index = 0; index < image.Map.L1.Count; index++)
         {
@@ -320,7 +323,6 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             ulong count = await CountAsync(_geometry.ClusterOf(offset), result);
             if ((count == 1) != ((entry & CopiedFlag) != 0))
             {
-                bool repairs = repair == Qcow2Repair.All;
                 _report($"{(repairs ? "Repairing" : "ERROR")} OFLAG_COPIED L2 cluster: l1_index={index} l1_entry={entry:x} refcount={count}");
                 Note(result, isLeak: false, repairs);
                 if (repairs)
@@ -330,11 +332,11 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
             }
 
             await image.File.ReadAsync(offset, table.Vector);
-            await CheckCopiedAsync(index, table, result, repair);
+            await CheckCopiedAsync(index, table, result, repairs);
         }
     }
 
-    private async IoTask CheckCopiedAsync(int l1Index, IoBuffer table, Qcow2CheckResult result, Qcow2Repair repair)
+    private async IoTask CheckCopiedAsync(int l1Index, IoBuffer table, Qcow2CheckResult result, bool repairs)
     {
         for (int i = 0; i < 1 << _geometry.L2Bits && !_geometry.HasDataFile; i++)
         {
@@ -351,7 +353,6 @@ internal sealed class Qcow2Check(Qcow2Image image, Action<string>? report)
                 continue;
             }
 
-            bool repairs = repair == Qcow2Repair.All;
             _report($"{(repairs ? "Repairing" : "ERROR")} OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={count}");
             Note(result, isLeak: false, repairs);
             if (repairs)

@@ -318,7 +318,8 @@ internal sealed class Qcow2Image
         }
         catch (ErrnoException e)
         {
-            var failure = new ErrnoException(e.Errno, $"Failed to flush the L2 table cache: {e.Message}", e);
+            string what = e is BitmapStoreException ? "Lost persistent bitmaps" : "Failed to flush the L2 table cache";
+            var failure = new ErrnoException(e.Errno, $"{what}: {e.Message}", e);
             await SaveCountsAsync(failure);
             throw failure;
         }

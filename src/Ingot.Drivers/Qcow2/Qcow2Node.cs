@@ -16,6 +16,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
     private readonly ClusterWriter _writer;
     private readonly ClusterEraser _eraser;
     private readonly CompressedWriter _compressor;
+    private readonly RangeCopier _copier;
     private readonly Qcow2VmState _vmState;
     private readonly bool _writeThrough;
     private bool _closed;
@@ -30,6 +31,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         _writer = new ClusterWriter(image, _reader);
         _eraser = new ClusterEraser(image, _reader, _writer);
         _compressor = new CompressedWriter(image, _reader, _writer);
+        _copier = new RangeCopier(image, _writer);
         _vmState = new Qcow2VmState(image, _reader, _writer);
         _writeThrough = (flags & OpenFlags.WriteThrough) != 0;
         Limits = new BlockLimits
@@ -56,7 +58,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
             ? BlockFeatures.Write | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.Resize | (_image.Geometry.Version >= 3 ? BlockFeatures.FastZero : 0)
             : 0)
         | (_loopReaders is null ? 0 : BlockFeatures.AnyLoop)
-        | (_image.Data.Node.Features & BlockFeatures.CopyRange); // for what can be read from the file directly; nothing is copied into it
+        | (_image.Data.Node.Features & BlockFeatures.CopyRange);
 
     /// <inheritdoc/>
     public override IEnumerable<(string Role, BlockNode Node)> Children
@@ -120,8 +122,7 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         }
 
         // Behind its disk there may be VM state, which is no part of any disk.
-        long entries = Math.Min(snapshot.L1Entries, _image.Geometry.L1EntriesFor(Math.Max(0, snapshot.Info.DiskSize)));
-        _image.Map.L1 = await PagedTable.ReadAsync(_image.File, snapshot.L1Offset, (int)entries);
+        _image.Map.L1 = await snapshot.ReadL1Async(_image, _image.Geometry.L1EntriesFor(Math.Max(0, snapshot.Info.DiskSize)));
         return true;
     }
 
@@ -316,6 +317,24 @@ public sealed class Qcow2Node : BlockNode, IAmendable
         flags &= isEncrypted ? ~ExtentFlags.OffsetValid : flags;
         bool hasHost = (flags & ExtentFlags.OffsetValid) != 0;
         return new Extent(offset, found, flags, hasHost ? mapping.HostOffset : 0, hasHost ? _image.Data.Node : null);
+    }
+
+    /// <inheritdoc/>
+    protected override async IoTask<bool> CopyRangeCore(long offset, BlockNode source, long sourceOffset, long length)
+    {
+        if (_image.Encryption is not null)
+        {
+            return false;
+        }
+
+        if (MustRecord)
+        {
+            await RecordAsync(offset, length);
+        }
+
+        bool copied = await _copier.CopyAsync(offset, source, sourceOffset, length);
+        await FinishAsync(copied && _writeThrough);
+        return copied;
     }
 
     /// <inheritdoc/>

@@ -34,7 +34,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
         {
             long l1Offset = l1Run.First << _geometry.ClusterBits;
             var info = new SnapshotInfo(NewId(old), Truncate(name), vmStateLength, date.ToUnixTimeSeconds(), date.Ticks % TimeSpan.TicksPerSecond * 100, 0, 0, image.Length);
-            List<Snapshot> snapshots = [.. old, new Snapshot(info, l1Offset, active.Count, [])];
+            List<Snapshot> snapshots = [.. old, new Snapshot(info, l1Offset, (uint)active.Count, [])];
             (ClusterRun tableRun, int length) = await WriteTableAsync(snapshots);
             await BeginAsync();
             await _references.AddAsync(active);
@@ -79,7 +79,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
 
         await SettleAsync();
         PagedTable old = image.Map.L1;
-        PagedTable saved = await PagedTable.ReadAsync(image.File, snapshot.L1Offset, snapshot.L1Entries);
+        PagedTable saved = await snapshot.ReadL1Async(image);
         await _references.RefuseOverflowAsync(saved);
         int count = (int)Math.Max(needed, saved.Count);
         ClusterRun run = await AllocateAsync(count * 8L);
@@ -116,7 +116,7 @@ internal sealed class Qcow2Snapshots(Qcow2Image image)
             ?? throw ErrnoException.For(Errno.ENOENT, $"Image '{image.File.FileName}' has no snapshot '{name}'");
         RefuseDataFile();
         await SettleAsync();
-        PagedTable l1 = await PagedTable.ReadAsync(image.File, snapshot.L1Offset, snapshot.L1Entries);
+        PagedTable l1 = await snapshot.ReadL1Async(image);
         List<Snapshot> rest = [.. all.Where(s => !ReferenceEquals(s, snapshot))];
         (ClusterRun run, int length) = await WriteTableAsync(rest);
         await BeginAsync();

@@ -39,7 +39,7 @@ internal sealed class RefcountRebuild(Qcow2Image image, ReferenceMap references,
 
         for (long cluster = first; cluster < first + blocks + tableClusters; cluster++)
         {
-            references.Add(cluster);
+            references.TryAdd(cluster);
         }
 
         await WriteBlocksAsync(first, blocks, progress);

@@ -33,7 +33,19 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
         Count(header.SnapshotsOffset, image.Snapshots.Length);
         foreach (Snapshot snapshot in image.Snapshots.Snapshots)
         {
-            await CountL1Async(snapshot.L1Offset, snapshot.L1Entries, isActive: false);
+            string name = $"ERROR snapshot {snapshot.Info.Id} ({snapshot.Info.Name})";
+            if (!snapshot.IsTableAligned(_geometry))
+            {
+                Corrupt($"{name} l1_offset=0x{snapshot.L1Offset:x}: L1 table is not cluster aligned; snapshot table entry corrupted");
+            }
+            else if (snapshot.IsTableTooLarge)
+            {
+                Corrupt($"{name} l1_size=0x{snapshot.L1Entries:x}: L1 table is too large; snapshot table entry corrupted");
+            }
+            else
+            {
+                await CountL1Async(snapshot.L1Offset, (int)snapshot.L1Entries, isActive: false);
+            }
         }
 
         if (header.LuksArea is { } luks)
@@ -68,7 +80,11 @@ internal sealed class ReferenceCounter(Qcow2Image image, Qcow2CheckResult result
         long last = _geometry.ClusterOf(offset + length - 1);
         for (long cluster = _geometry.ClusterOf(offset); cluster <= last; cluster++)
         {
-            References.Add(cluster);
+            if (!References.TryAdd(cluster, _geometry.MaxRefcount))
+            {
+                Corrupt($"ERROR: overflow cluster offset=0x{cluster << _geometry.ClusterBits:x}\n"
+                    + "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing");
+            }
         }
 
         return true;

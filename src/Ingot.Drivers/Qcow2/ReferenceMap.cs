@@ -38,7 +38,7 @@ internal sealed class ReferenceMap(Action<long> limit)
     /// <summary>Sets a count, of a cluster that was not counted before.</summary>
     internal void Set(long cluster, ulong count)
     {
-        Add(cluster);
+        TryAdd(cluster);
         if (count == 1)
         {
             return;
@@ -52,7 +52,11 @@ internal sealed class ReferenceMap(Action<long> limit)
         }
     }
 
-    internal void Add(long cluster)
+    /// <summary>Counts a cluster once more.</summary>
+    /// <param name="cluster">Its number.</param>
+    /// <param name="max">Where to stop.</param>
+    /// <returns>False when it was counted so often already.</returns>
+    internal bool TryAdd(long cluster, ulong max = long.MaxValue)
     {
         long index = cluster >> ChunkBits;
         if (!TryGetChunk(index, out byte[] chunk))
@@ -68,13 +72,18 @@ internal sealed class ReferenceMap(Action<long> limit)
             if ((chunk[at >> 3] & bit) == 0)
             {
                 chunk[at >> 3] |= (byte)bit;
-                return;
+                return true;
             }
 
             chunk = CountsOf(index);
         }
 
         ref byte count = ref chunk[at];
+        if ((count < byte.MaxValue ? count : (ulong)_many[cluster]) >= max)
+        {
+            return false;
+        }
+
         if (count < byte.MaxValue - 1)
         {
             count++;
@@ -84,6 +93,8 @@ internal sealed class ReferenceMap(Action<long> limit)
             _many[cluster] = count == byte.MaxValue ? _many[cluster] + 1 : byte.MaxValue;
             count = byte.MaxValue;
         }
+
+        return true;
     }
 
     private bool TryGetChunk(long index, out byte[] chunk)

@@ -1,14 +1,49 @@
 using System.Buffers.Binary;
 using Ingot.Block;
+using Ingot.Io;
 using Ingot.Linux;
+using static Ingot.Drivers.Qcow2.Qcow2Constants;
 
 namespace Ingot.Drivers.Qcow2;
 
-/// <summary>One internal snapshot: what people see of it, where its L1 table lies, and extra data of later versions of the format.</summary>
-internal sealed record Snapshot(SnapshotInfo Info, long L1Offset, int L1Entries, byte[] UnknownExtra)
+/// <summary>
+/// One internal snapshot: what people see of it, where its L1 table lies, and extra data of later versions of the format. The table may be said to lie where none
+/// can; the disk and other snapshots are of use all the same, so that only what needs the table fails.
+/// </summary>
+internal sealed record Snapshot(SnapshotInfo Info, long L1Offset, uint L1Entries, byte[] UnknownExtra)
 {
     /// <summary>False for an entry without its own disk size, which version 3 demands.</summary>
     internal bool IsComplete { get; init; } = true;
+
+    /// <summary>True when the L1 table has more entries than any.</summary>
+    internal bool IsTableTooLarge => L1Entries > MaxL1Bytes / 8;
+
+    /// <summary>Whether an L1 table may lie where this one is said to.</summary>
+    internal bool IsTableAligned(Qcow2Geometry geometry) => (ulong)L1Offset <= MaxHostOffset && geometry.InCluster(L1Offset) == 0;
+
+    /// <summary>Refuses a place and a size of the L1 table that none can have.</summary>
+    /// <exception cref="ErrnoException">It has.</exception>
+    internal void RefuseBadTable(Qcow2Geometry geometry)
+    {
+        if (IsTableTooLarge)
+        {
+            throw new ErrnoException(Errno.EFBIG, $"Snapshot L1 table too large: {L1Entries} entries in snapshot {Info.Id} ({Info.Name})");
+        }
+
+        if (!IsTableAligned(geometry))
+        {
+            throw new ErrnoException(Errno.EINVAL, $"Snapshot L1 table offset invalid: 0x{L1Offset:x} in snapshot {Info.Id} ({Info.Name})");
+        }
+    }
+
+    /// <summary>Reads the L1 table.</summary>
+    /// <param name="image">The image.</param>
+    /// <param name="most">Entries that are wanted at most.</param>
+    internal IoTask<PagedTable> ReadL1Async(Qcow2Image image, long most = long.MaxValue)
+    {
+        RefuseBadTable(image.Geometry);
+        return PagedTable.ReadAsync(image.File, L1Offset, (int)Math.Min(L1Entries, most));
+    }
 }
 
 /// <summary>
@@ -51,7 +86,7 @@ internal sealed record SnapshotTable(IReadOnlyList<Snapshot> Snapshots, int Leng
         int length = FixedLength + extraLength + id.Length + name.Length;
         var entry = new byte[(length + 7) & ~7];
         BinaryPrimitives.WriteUInt64BigEndian(entry, (ulong)snapshot.L1Offset);
-        BinaryPrimitives.WriteUInt32BigEndian(entry.AsSpan(8), (uint)snapshot.L1Entries);
+        BinaryPrimitives.WriteUInt32BigEndian(entry.AsSpan(8), snapshot.L1Entries);
         BinaryPrimitives.WriteUInt16BigEndian(entry.AsSpan(12), (ushort)id.Length);
         BinaryPrimitives.WriteUInt16BigEndian(entry.AsSpan(14), (ushort)name.Length);
         BinaryPrimitives.WriteUInt32BigEndian(entry.AsSpan(16), (uint)info.DateSeconds);

@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using Ingot.Block;
 using Ingot.Io;
 using Ingot.Linux;
-using static Ingot.Drivers.Qcow2.Qcow2Constants;
 using static Ingot.Drivers.Qcow2.SnapshotTable;
 
 namespace Ingot.Drivers.Qcow2;
@@ -79,7 +78,7 @@ internal sealed class SnapshotTableReader(HostFile file, Qcow2Header header)
         byte[] extra = await TakeAsync(keptExtra);
         _offset += extraLength - keptExtra;
         byte[] names = await TakeAsync(idLength + nameLength);
-        return (Parse(index, head, extra, names, idLength), FixedLength + keptExtra + names.Length);
+        return (Parse(head, extra, names, idLength), FixedLength + keptExtra + names.Length);
     }
 
     private void DropExtra(int index, uint length)
@@ -111,15 +110,10 @@ internal sealed class SnapshotTableReader(HostFile file, Qcow2Header header)
     // Up to the first zero byte, as everybody reads it who is written in C.
     private static string Text(ReadOnlySpan<byte> bytes) => NativeText.Decode(bytes.IndexOf((byte)0) is >= 0 and int end ? bytes[..end] : bytes);
 
-    private Snapshot Parse(int index, byte[] head, byte[] extra, byte[] names, int idLength)
+    private Snapshot Parse(byte[] head, byte[] extra, byte[] names, int idLength)
     {
         ulong l1Offset = BinaryPrimitives.ReadUInt64BigEndian(head);
         uint l1Entries = BinaryPrimitives.ReadUInt32BigEndian(head.AsSpan(8));
-        if (l1Entries > MaxL1Bytes / 8 || l1Offset > MaxHostOffset || header.Geometry.InCluster((long)l1Offset) != 0)
-        {
-            throw new ImageFormatException($"Image '{file.FileName}': snapshot {index} has an invalid L1 table (offset {l1Offset}, {l1Entries} entries)");
-        }
-
         long vmState = extra.Length >= 8 ? (long)BinaryPrimitives.ReadUInt64BigEndian(extra) : BinaryPrimitives.ReadUInt32BigEndian(head.AsSpan(32));
         long diskSize = extra.Length >= 16 ? (long)BinaryPrimitives.ReadUInt64BigEndian(extra.AsSpan(8)) : header.Size;
         ulong instructions = extra.Length >= 24 ? BinaryPrimitives.ReadUInt64BigEndian(extra.AsSpan(16)) : ulong.MaxValue;
@@ -133,6 +127,6 @@ internal sealed class SnapshotTableReader(HostFile file, Qcow2Header header)
             instructions == ulong.MaxValue ? null : (long)instructions,
             diskSize);
         byte[] unknown = extra.Length > KnownExtra ? extra[KnownExtra..] : [];
-        return new Snapshot(info, (long)l1Offset, (int)l1Entries, unknown) { IsComplete = extra.Length >= 16 };
+        return new Snapshot(info, (long)l1Offset, l1Entries, unknown) { IsComplete = extra.Length >= 16 };
     }
 }

@@ -10,7 +10,7 @@ internal sealed class TreeReferences(Qcow2Image image)
 {
     private readonly Qcow2Geometry _geometry = image.Geometry;
 
-    /// <summary>Refuses when a count would become larger than its width allows, before anything is changed.</summary>
+    /// <summary>Refuses when something is not counted, or a count would become larger than its width allows, before anything is changed.</summary>
     internal async IoTask RefuseOverflowAsync(PagedTable l1)
     {
         var high = new Dictionary<long, ulong>();
@@ -164,7 +164,7 @@ internal sealed class TreeReferences(Qcow2Image image)
     // Several compressed clusters may share one of the file; only counts that two rounds of doubling could overflow are remembered.
     private async IoTask RefuseOverflowAsync(long cluster, Dictionary<long, ulong> high)
     {
-        ulong count = await image.Refcounts.GetAsync(cluster);
+        ulong count = await GetAsync(cluster);
         if (count <= _geometry.MaxRefcount / 2)
         {
             return;
@@ -178,16 +178,11 @@ internal sealed class TreeReferences(Qcow2Image image)
         }
     }
 
-    private async IoTask AddAsync(long cluster)
-    {
-        ulong count = await image.Refcounts.GetAsync(cluster);
-        if (count == 0)
-        {
-            throw ErrnoException.For(Errno.EIO, $"Image '{image.File.FileName}' is corrupt: cluster {cluster} is in use but not counted");
-        }
+    private async IoTask AddAsync(long cluster) => await image.Refcounts.SetAsync(cluster, await GetAsync(cluster) + 1);
 
-        await image.Refcounts.SetAsync(cluster, count + 1);
-    }
+    private async IoTask<ulong> GetAsync(long cluster)
+        => await image.Refcounts.GetAsync(cluster) is > 0 and ulong count ? count
+            : throw ErrnoException.For(Errno.EIO, $"Image '{image.File.FileName}' is corrupt: cluster {cluster} is in use but not counted");
 
     private async IoTask WriteIfAsync(bool isChanged, long offset, IoBuffer table)
     {

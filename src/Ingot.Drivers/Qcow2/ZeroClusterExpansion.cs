@@ -17,6 +17,11 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
 
     internal async IoTask RunAsync(Action<long, long>? progress)
     {
+        foreach (Snapshot snapshot in image.Snapshots.Snapshots)
+        {
+            snapshot.RefuseBadTable(_geometry);
+        }
+
         _total = image.Map.L1.Count + image.Snapshots.Snapshots.Sum(s => (long)s.L1Entries);
         for (int index = 0; index < image.Map.L1.Count; index++)
         {
@@ -28,10 +33,10 @@ internal sealed class ZeroClusterExpansion(Qcow2Image image)
         await image.File.FlushAsync();
         foreach (Snapshot snapshot in image.Snapshots.Snapshots)
         {
-            byte[] l1 = await image.File.ReadBytesAsync(snapshot.L1Offset, snapshot.L1Entries * 8);
-            for (int i = 0; i < snapshot.L1Entries; i++)
+            PagedTable l1 = await snapshot.ReadL1Async(image);
+            for (int i = 0; i < l1.Count; i++)
             {
-                await ExpandInactiveAsync((long)i << _geometry.L1Shift, (long)(BinaryPrimitives.ReadUInt64BigEndian(l1.AsSpan(i * 8)) & OffsetMask));
+                await ExpandInactiveAsync((long)i << _geometry.L1Shift, (long)(l1[i] & OffsetMask));
                 progress?.Invoke(++_done, _total);
             }
         }

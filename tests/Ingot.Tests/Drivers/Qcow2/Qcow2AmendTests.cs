@@ -65,6 +65,7 @@ public class Qcow2AmendTests
     [InlineData("compat=1.1", "data_file=y", "data-file can only be set for images that use an external data file")]
     [InlineData("compat=1.1", "backing_file=y", "Cannot amend the backing file")]
     [InlineData("refcount_bits=8", "compat=0.10", "compat=0.10 requires refcount_bits=16")]
+    [InlineData("compat=1.1", "compat=0.10,refcount_bits=8", "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")]
     public void What_can_not_be_is_refused_and_changes_nothing(string creation, string change, string message) => Loop.Run(async () =>
     {
         var disk = new MemoryDisk();

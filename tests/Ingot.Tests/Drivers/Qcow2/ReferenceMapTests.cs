@@ -26,7 +26,7 @@ public class ReferenceMapTests
             {
                 for (int i = 0; i < times; i++)
                 {
-                    map.Add(cluster);
+                    map.TryAdd(cluster);
                 }
             }
 

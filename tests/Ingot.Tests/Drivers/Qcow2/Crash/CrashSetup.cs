@@ -40,6 +40,9 @@ internal sealed record CrashSetup
     /// <summary>True when names and format options are changed.</summary>
     internal bool ChangesHeader { get; init; }
 
+    /// <summary>"luks", "aes", or null for an image that is not encrypted.</summary>
+    internal string? Encryption { get; init; }
+
     internal int Steps { get; init; } = 40;
 
     internal int States { get; init; } = 40;
@@ -51,7 +54,7 @@ internal sealed record CrashSetup
         => $"clusters of {1 << ClusterBits}, {Length} bytes, {Version}, backing {BackingLength}, refcount bits {RefcountBits}"
             + $"{(IsLazy ? ", lazy" : "")}{(PublishesMetadata ? ", published" : "")}{(IsExtended ? ", extended" : "")}{(HasDataFile ? ", data file" : "")}"
             + $"{(IsDataFileRaw ? " raw" : "")}, preallocation {Preallocation}, {Compression}{(PassesDiscards ? "" : ", keeps discards")}{(HasSnapshots ? ", snapshots" : "")}"
-            + $"{(HasBitmaps ? ", bitmaps" : "")}{(Commits ? ", commits" : "")}{(ChangesHeader ? ", header changes" : "")}";
+            + $"{(HasBitmaps ? ", bitmaps" : "")}{(Commits ? ", commits" : "")}{(ChangesHeader ? ", header changes" : "")}{(Encryption is null ? "" : $", {Encryption}")}";
 
     internal static CrashSetup Draw(int seed)
     {
@@ -93,6 +96,7 @@ internal sealed record CrashSetup
             HasBitmaps = !isVersion2 && random.Next(2) == 0,
             Commits = commits,
             ChangesHeader = !isRaw && random.Next(3) == 0,
+            Encryption = isRaw ? null : new Random(seed ^ 0xc0de).Next(12) switch { 0 => "luks", 1 => "aes", _ => null },
         };
     }
 }

@@ -53,6 +53,8 @@ internal sealed class FuzzImage
         await MakeManagedAsync("managed extended", ("cluster_size", "16k"), ("extended_l2", "on"), ("refcount_bits", "32"), ("compression_type", "zstd")),
         await MakeManagedAsync("managed version 2", ("cluster_size", "1k"), ("compat", "v2")),
         await MakeManagedAsync("data file", ("cluster_size", "1k"), ("data_file", "data")),
+        await MakeManagedAsync("managed luks", [("cluster_size", "2k"), .. Qcow2Fixture.Encrypted("luks"), ("encrypt.cipher-mode", "cbc")]),
+        await MakeManagedAsync("managed aes", [("cluster_size", "1k"), ("compat", "v2"), .. Qcow2Fixture.Encrypted("aes")]),
     ];
 
     // Snapshots, one with VM state, bitmaps with content, extended or compressed clusters that are shared.
@@ -62,7 +64,8 @@ internal sealed class FuzzImage
         MemoryDisk? data = name == "data file" ? new MemoryDisk() : null;
         await Qcow2Fixture.CreateAsync(disk, Length, data, options);
         Qcow2Node node = await Qcow2Fixture.OpenAsync(disk, dataFile: data);
-        if (name != "managed version 2")
+        bool isEncrypted = options.Any(o => o.Name == "encrypt.format");
+        if (!options.Contains(("compat", "v2")))
         {
             await node.AddBitmapAsync("one", 512);
             await node.AddBitmapAsync("two");
@@ -73,7 +76,7 @@ internal sealed class FuzzImage
         {
             byte[] cluster = new byte[16 << 10];
             Qcow2Fixture.Pattern(900, 3).CopyTo(cluster, 100);
-            await Qcow2Fixture.WriteAsync(node, 48 << 10, cluster, WriteFlags.Compressed);
+            await Qcow2Fixture.WriteAsync(node, 48 << 10, cluster, isEncrypted ? WriteFlags.None : WriteFlags.Compressed);
             await node.CreateSnapshotAsync("disk", DateTimeOffset.UnixEpoch);
             using var state = new IoBuffer(3000);
             state.Vector.Fill(5);
