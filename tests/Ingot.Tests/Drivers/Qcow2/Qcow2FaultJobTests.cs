@@ -164,7 +164,7 @@ public class Qcow2FaultJobTests
                 await node.CloseAsync();
                 break;
             case "bitmap resize":
-                await node.ResizeAsync(Size + 100_000);
+                await node.ResizeAsync(Size + 100_352);
                 await node.CloseAsync();
                 break;
             case "refcount_bits" or "compat=v2" or "lazy":
