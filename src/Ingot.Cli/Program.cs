@@ -72,7 +72,8 @@ internal static class Program
                 return ImageTool.Run(context, words);
             default:
                 context.Report($"Command not found: {word}");
-                context.Error.WriteLine("Try 'ingot --help' for more info");
+                bool isOfImages = ImageTool.Commands.Any(command => command.Name == word);
+                context.Error.WriteLine(isOfImages ? $"Did you mean 'ingot img {word}'?" : "Try 'ingot --help' for more info");
                 return 1;
         }
     }

@@ -21,7 +21,7 @@ internal static class InfoJson
         Optional(json, "full-backing-filename", info.FullBackingFileName);
         Optional(json, "encrypted", info.IsEncrypted ? true : null);
         Optional(json, "backing-filename", info.BackingFileName);
-        json.Member("dirty-flag", info.IsDirty);
+        Optional(json, "dirty-flag", facts.HasDirtyFlag ? info.IsDirty : null);
         json.EndObject();
     }
 
@@ -76,7 +76,7 @@ internal static class InfoJson
 
         json.Name("format-specific");
         json.BeginObject();
-        json.Member("type", facts.Driver);
+        json.Member("type", facts.SpecificType);
         json.Name("data");
         PrintValue(json, specific);
         json.EndObject();

@@ -31,8 +31,14 @@ internal sealed record NodeFacts(string FileName, string Driver, long Length, Im
     }
 
     /// <summary>What the image takes on its host, or null.</summary>
-    public long? ActualSize => Info.ActualSize ?? Children.Where(c => c.Role is "file" or "image").Select(c => c.Facts.ActualSize).FirstOrDefault();
+    public long? ActualSize => Info.ActualSize ?? Children.Where(c => c.Role == "file").Select(c => c.Facts.ActualSize).FirstOrDefault();
 
     /// <summary>Format-specific facts with a name for their kind; files have empty ones.</summary>
-    public IReadOnlyList<(string Key, object Value)>? Specific => Info.Specific ?? (Driver == "file" ? [] : null);
+    public IReadOnlyList<(string Key, object Value)>? Specific => Info.Specific ?? (SpecificType == "file" ? [] : null);
+
+    /// <summary>What those facts are called: devices are files.</summary>
+    public string SpecificType => Driver is "host_device" or "host_cdrom" ? "file" : Driver;
+
+    /// <summary>Whether there is anything that could be dirty.</summary>
+    public bool HasDirtyFlag => Driver is not ("null-co" or "null-aio");
 }

@@ -1,4 +1,5 @@
 using Ingot.Block;
+using Ingot.Drivers.Filters;
 using Ingot.Io;
 
 namespace Ingot.Drivers.Null;
@@ -20,15 +21,20 @@ public sealed class NullDriver(string name) : BlockDriver
     {
         OptionSet options = request.Options;
         options.TakeString("filename");
+        (string? sizeText, string? zeroesText) = (options.Peek("size"), options.Peek("read-zeroes"));
+        string fileName = sizeText is null && zeroesText is null ? $"{name}://"
+            : JsonName.Of(("read-zeroes", QuoteOrNull(zeroesText)), ("driver", JsonText.Quote(name)), ("size", QuoteOrNull(sizeText)));
         long size = options.TakeSize("size") ?? DefaultSize;
         long latency = options.TakeNumber("latency-ns", 0) ?? 0;
         bool readZeroes = options.TakeBool("read-zeroes") ?? false;
-        return new IoTask<BlockNode>(new NullNode(request.NodeName, name, size, TimeSpan.FromMicroseconds(latency / 1000.0), readZeroes, request.IsReadWrite));
+        return new IoTask<BlockNode>(new NullNode(request.NodeName, name, size, TimeSpan.FromMicroseconds(latency / 1000.0), readZeroes, request.IsReadWrite, fileName));
     }
+
+    private static string? QuoteOrNull(string? text) => text is null ? null : JsonText.Quote(text);
 }
 
 /// <summary>A disk that stores nothing. Reads leave the buffer as it is, or zero it.</summary>
-internal sealed class NullNode(string? nodeName, string driverName, long length, TimeSpan latency, bool readZeroes, bool writable) : BlockNode(nodeName)
+internal sealed class NullNode(string? nodeName, string driverName, long length, TimeSpan latency, bool readZeroes, bool writable, string fileName) : BlockNode(nodeName)
 {
     private long _length = length;
 
@@ -36,10 +42,12 @@ internal sealed class NullNode(string? nodeName, string driverName, long length,
 
     public override long Length => _length;
 
-    public override string FileName => driverName + "://";
+    public override string FileName => fileName;
 
     public override BlockFeatures Features { get; } = BlockFeatures.AnyLoop | BlockFeatures.FastZero | BlockFeatures.Discard | BlockFeatures.Fua | BlockFeatures.Resize
         | (readZeroes ? BlockFeatures.ZeroInitialized : 0) | (writable ? BlockFeatures.Write : 0);
+
+    public override IoTask<ImageInfo> GetInfoAsync() => new(new ImageInfo { ActualSize = 0 });
 
     protected override IoTask ReadCore(long offset, IoVector data)
     {

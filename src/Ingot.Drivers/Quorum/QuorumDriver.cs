@@ -21,6 +21,11 @@ public sealed class QuorumDriver : BlockDriver
         }
 
         var rules = QuorumRules.Take(options, references.Count);
+        if (rules.Rewrites && !request.IsReadWrite)
+        {
+            throw new ErrnoException(Errno.EACCES, "Block node is read-only");
+        }
+
         var children = new List<ChildNode>();
         try
         {

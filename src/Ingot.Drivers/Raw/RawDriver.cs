@@ -1,5 +1,6 @@
 using Ingot.Block;
 using Ingot.Drivers.File;
+using Ingot.Drivers.Filters;
 using Ingot.Io;
 using Ingot.Linux;
 
@@ -28,12 +29,15 @@ public sealed class RawDriver : BlockDriver
     /// <inheritdoc/>
     public override async IoTask<BlockNode> OpenAsync(OpenRequest request)
     {
+        (string? offsetText, string? sizeText) = (request.Options.Peek("offset"), request.Options.Peek("size"));
         long offset = request.Options.TakeSize("offset") ?? 0;
         long? size = request.Options.TakeSize("size");
         ChildNode file = await request.OpenChildAsync("file", request.Flags) ?? throw new OptionException("A block device must be specified for \"file\"");
         try
         {
-            return Create(request, file, offset, size);
+            string? name = offsetText is null && sizeText is null ? null
+                : JsonName.Of(("offset", QuoteOrNull(offsetText)), ("driver", JsonText.Quote(Name)), ("size", QuoteOrNull(sizeText)), ("file", JsonText.Describe(file.Node)));
+            return Create(request, file, offset, size, name);
         }
         catch
         {
@@ -45,7 +49,9 @@ public sealed class RawDriver : BlockDriver
     /// <inheritdoc/>
     public override IoTask CreateAsync(CreateRequest request) => FileDriver.CreateDiskAsync(request);
 
-    private static RawNode Create(OpenRequest request, ChildNode file, long offset, long? size)
+    private static string? QuoteOrNull(string? text) => text is null ? null : JsonText.Quote(text);
+
+    private static RawNode Create(OpenRequest request, ChildNode file, long offset, long? size, string? name)
     {
         long whole = file.Node.Length;
         if (offset > whole)
@@ -60,10 +66,10 @@ public sealed class RawDriver : BlockDriver
 
         if (size is { } odd && odd % Sector != 0)
         {
-            throw new OptionException($"Specified size ({odd}) is not multiple of {Sector}");
+            throw new OptionException($"Specified size is not multiple of {Sector}");
         }
 
-        return new RawNode(request.NodeName, file, offset, size, request.IsReadWrite) { IsProbed = request.ProbedFile is not null };
+        return new RawNode(request.NodeName, file, offset, size, request.IsReadWrite) { IsProbed = request.ProbedFile is not null, WindowName = name };
     }
 }
 
@@ -112,6 +118,11 @@ internal sealed class RawNode : BlockNode
     public override IEnumerable<(string Role, BlockNode Node)> Children => [("file", _file.Node)];
 
     public override BlockNode File => _file.Node;
+
+    public override string FileName => WindowName ?? base.FileName;
+
+    /// <summary>The file name of a window; null for the whole file.</summary>
+    internal string? WindowName { get; init; }
 
     /// <summary>True when nobody said that the image is raw: a guest must then not be able to write the header of another format, which the next probe would follow.</summary>
     internal bool IsProbed { get; init; }
