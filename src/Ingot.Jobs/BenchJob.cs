@@ -34,6 +34,9 @@ public sealed record BenchOptions
 
     /// <summary>Whether a flush waits until nothing is in flight, and lets nothing start before it ends.</summary>
     public bool DrainsForFlush { get; init; } = true;
+
+    /// <summary>Memory for the data of all requests in flight, one after the other; empty to allocate some.</summary>
+    public IoVector Memory { get; init; }
 }
 
 /// <summary>Sends equal requests with a fixed number in flight, and takes the time.</summary>
@@ -44,6 +47,7 @@ public sealed class BenchJob(BlockNode node, BenchOptions options)
     private long _offset = options.Offset;
     private int _left;
     private int _completed;
+    private int _senders;
 
     /// <summary>From one request's start to the next one's.</summary>
     public long Step => options.Step > 0 ? options.Step : options.Length;
@@ -71,13 +75,15 @@ public sealed class BenchJob(BlockNode node, BenchOptions options)
 
     private async IoTask SendAsync()
     {
-        using var buffer = new IoBuffer(options.Length);
-        buffer.Span.Fill(options.Pattern);
+        using IoBuffer? own = options.Memory.Length > 0 ? null : new IoBuffer(options.Length);
+        long place = (long)(_senders++ % options.Depth) * options.Length;
+        IoVector data = own?.Vector ?? options.Memory.Slice(place, options.Length);
+        data.Fill(options.Pattern);
         while (_left > 0)
         {
             _left--;
             long offset = NextOffset();
-            await (options.IsWrite ? node.WriteAsync(offset, buffer.Vector) : node.ReadAsync(offset, buffer.Vector));
+            await (options.IsWrite ? node.WriteAsync(offset, data) : node.ReadAsync(offset, data));
             _completed++;
             if (options.FlushInterval > 0 && !options.DrainsForFlush && _completed % options.FlushInterval == 0)
             {

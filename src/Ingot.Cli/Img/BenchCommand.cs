@@ -1,9 +1,11 @@
 using System.Globalization;
 using Ingot.Block;
 using Ingot.Drivers;
+using Ingot.Drivers.VhostUserBlk;
 using Ingot.Io;
 using Ingot.Jobs;
 using Ingot.Linux;
+using Ingot.Virtio.Memory;
 
 namespace Ingot.Cli;
 
@@ -57,7 +59,8 @@ internal static class BenchCommand
         }
 
         BlockNode node = await ImageOpener.OpenAsync(context.NewGraph(), arguments, arguments.Operands[0], options.IsWrite ? flags | OpenFlags.ReadWrite : flags);
-        var job = new BenchJob(node, options);
+        using SharedMemoryRegion? memory = await ShareMemoryAsync(node, options);
+        var job = new BenchJob(node, memory is null ? options : options with { Memory = memory.Vector });
         PrintPlan(context, options, job.Step);
         TimeSpan time;
         try
@@ -73,6 +76,29 @@ internal static class BenchCommand
         PrintResult(context, options, time);
         await node.CloseAsync();
         return 0;
+    }
+
+    // A server that can map the buffers needs no copy of what is read and written.
+    private static async IoTask<SharedMemoryRegion?> ShareMemoryAsync(BlockNode node, BenchOptions options)
+    {
+        const long MostMemory = 256 << 20;
+        long bytes = (long)options.Length * options.Depth;
+        if (node is not VhostUserBlkNode served || bytes > MostMemory)
+        {
+            return null;
+        }
+
+        var memory = new SharedMemoryRegion("ingot-bench", bytes);
+        try
+        {
+            await served.RegisterAsync(memory);
+            return memory;
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
     }
 
     private static BenchOptions Parse(Arguments arguments)

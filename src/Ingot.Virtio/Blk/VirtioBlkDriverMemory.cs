@@ -52,7 +52,8 @@ internal sealed unsafe class VirtioBlkDriverMemory : IDisposable
     {
         // SAFETY: queue and slot are the driver's own; a line has room for header, range and status.
         byte* line = Line(queue, slot);
-        *(BlkRequestHeader*)line = operation.Header;
+        ((ulong*)line)[0] = operation.HeaderLow;
+        ((ulong*)line)[1] = operation.HeaderHigh;
         line[StatusOffset] = byte.MaxValue;
     }
 

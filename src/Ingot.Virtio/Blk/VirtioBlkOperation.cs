@@ -21,7 +21,10 @@ internal sealed class VirtioBlkOperation(VirtioBlkDriver driver) : IoPromise
 
     internal bool DeviceWrites => Type is BlkRequestType.In or BlkRequestType.GetId;
 
-    internal BlkRequestHeader Header => new() { Type = Type, Sector = Type is BlkRequestType.In or BlkRequestType.Out ? Sector : 0 };
+    // The header as two words: what is stored whole can be loaded whole without a stall.
+    internal ulong HeaderLow => (uint)Type;
+
+    internal ulong HeaderHigh => Type is BlkRequestType.In or BlkRequestType.Out ? Sector : 0;
 
     internal void Finish(BlkStatus status)
     {

@@ -43,8 +43,7 @@ internal sealed unsafe class VirtioBlkQueue : IDisposable
         if (Ring.IsEmbedded)
         {
             AddData(slot, operation, direct);
-            BlkRequestHeader header = operation.Header;
-            Ring.Submit(slot, (ulong)header.Type, header.Sector);
+            Ring.Submit(slot, operation.HeaderLow, operation.HeaderHigh);
         }
         else
         {

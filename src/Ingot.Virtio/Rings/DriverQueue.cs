@@ -1,25 +1,37 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Ingot.Linux;
 
 namespace Ingot.Virtio.Rings;
 
 /// <summary>
-/// The driver's side of one virtqueue, whatever its layout. Requests live in slots. A request is collected in private memory and then laid out, so that
-/// nothing is read back from memory that the device can write but its answers, each of which is checked against what is in flight.
+/// The driver's side of one virtqueue, whatever its layout. Requests live in slots. What a queue needs to know of them it keeps to itself: nothing is read back from memory
+/// that the device can write but its answers, each of which is checked against what is in flight.
 /// </summary>
 public abstract unsafe class DriverQueue
 {
     private protected const int CacheLine = 64;
+    private protected const int SplitFlagsShift = 32; // in the second word of a split ring's descriptor
+    private protected const int PackedFlagsShift = 48;
+    private protected const ulong SplitLink = ((ulong)DescriptorFlags.Next << SplitFlagsShift) | SplitLinkStep; // to the second descriptor of a table
+    private protected const ulong SplitLinkStep = 1UL << 48;
+    private protected const int Words = 2; // of a descriptor in a table
     private const int DirectDescriptorsPerSlot = 8;
     private const long Idle = -1;
 
     private readonly int _kick;
     private readonly byte* _tables;
+    private readonly int _tableStride;
     private readonly int[] _free;
-    private readonly uint[] _writable;
-    private readonly long[] _order; // how many requests came before the one in a slot
-    private readonly Descriptor[] _pieces;
-    private int _count;
-    private uint _writableCollected;
+    private readonly Slot[] _slots;
+    private readonly ulong[] _collected; // pinned
+    private readonly ulong* _collectedStart;
+    private readonly ulong _writeFlag;
+    private readonly ulong _link;
+    private readonly ulong _linkStep;
+    private ulong* _next;
+    private ulong _nextLink;
+    private uint _writable;
     private int _freeCount;
     private long _submitted;
     private long _published;
@@ -40,11 +52,15 @@ public abstract unsafe class DriverQueue
         SlotCount = Indirect ? size : size / MaxDescriptors;
         _kick = kick.Value;
         _tables = memory + RingSize(size, features);
+        _tableStride = TableStride(MaxDescriptors);
         _free = new int[SlotCount];
-        _writable = new uint[SlotCount];
-        _order = new long[SlotCount];
-        _pieces = new Descriptor[MaxDescriptors];
-        Array.Fill(_order, Idle);
+        _slots = new Slot[SlotCount];
+        _collected = GC.AllocateArray<ulong>(MaxDescriptors * Words, pinned: true);
+        _collectedStart = (ulong*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_collected));
+        (_writeFlag, _link, _linkStep) = IsPacked(features)
+            ? ((ulong)DescriptorFlags.Write << PackedFlagsShift, 0UL, 0UL)
+            : ((ulong)DescriptorFlags.Write << SplitFlagsShift, SplitLink, SplitLinkStep);
+        Array.Fill(_slots, new Slot { Order = Idle });
         for (int slot = SlotCount - 1; slot >= 0; slot--)
         {
             Return(slot);
@@ -88,8 +104,8 @@ public abstract unsafe class DriverQueue
 
     private protected bool EventIndex { get; }
 
-    /// <summary>The descriptors collected for the next request.</summary>
-    private protected ReadOnlySpan<Descriptor> Pieces => _pieces.AsSpan(0, _count);
+    /// <summary>Tables are all that this queue uses: descriptors are collected where they belong.</summary>
+    private protected bool UsesTablesOnly => Indirect && !IsEmbedded;
 
     /// <summary>Requests that the device has been shown and has not answered.</summary>
     private protected long Unanswered => _published - _answered;
@@ -120,25 +136,27 @@ public abstract unsafe class DriverQueue
     /// <returns>The slot; <see cref="HasFreeSlot"/> was asked before.</returns>
     public int Rent()
     {
-        _count = 0;
-        _writableCollected = 0;
-        return _free[--_freeCount];
+        int slot = _free[--_freeCount];
+        _next = UsesTablesOnly ? Table(slot) : _collectedStart;
+        _nextLink = _link;
+        _writable = 0;
+        return slot;
     }
 
     /// <summary>Adds a descriptor to the request. Those that the device reads come first.</summary>
     /// <param name="memory">The bytes, in memory that the device has.</param>
     /// <param name="length">Their number.</param>
     /// <param name="deviceWrites">True when the device writes them.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Add(void* memory, uint length, bool deviceWrites)
     {
-        ref Descriptor piece = ref _pieces[_count++];
-        piece.Address = (ulong)memory;
-        piece.Length = length;
-        piece.Flags = deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None;
-        if (deviceWrites)
-        {
-            _writableCollected += length;
-        }
+        // SAFETY: the caller adds MaxDescriptors at most, which is what a table and the private memory have room for.
+        ulong* entry = _next;
+        entry[0] = (ulong)memory;
+        entry[1] = length | _nextLink | (deviceWrites ? _writeFlag : 0);
+        _next = entry + Words;
+        _nextLink += _linkStep;
+        _writable += deviceWrites ? length : 0;
     }
 
     /// <summary>Makes the request available; the device sees it after <see cref="Publish"/>.</summary>
@@ -147,9 +165,9 @@ public abstract unsafe class DriverQueue
     /// <param name="headerHigh">The next 8 bytes.</param>
     public void Submit(int slot, ulong headerLow = 0, ulong headerHigh = 0)
     {
-        _writable[slot] = _writableCollected;
-        _order[slot] = _submitted++;
-        Lay(slot, headerLow, headerHigh);
+        _slots[slot] = new Slot { Order = _submitted++, Writable = _writable };
+        ulong* first = UsesTablesOnly ? Table(slot) : _collectedStart;
+        Lay(slot, first, (int)(_next - first) / Words, headerLow, headerHigh);
     }
 
     /// <summary>Shows the device everything submitted, and rings its doorbell if it asked for that. Once a turn.</summary>
@@ -189,30 +207,36 @@ public abstract unsafe class DriverQueue
     private protected static int DescriptorSize(ulong features)
         => (features & VirtioFeatures.EmbeddedRequests) == VirtioFeatures.EmbeddedRequests ? EmbeddedLayout.DescriptorSize : SplitLayout.DescriptorSize;
 
-    /// <summary>Writes the collected descriptors into the ring.</summary>
-    private protected abstract void Lay(int slot, ulong headerLow, ulong headerHigh);
+    /// <summary>Writes a request into the ring.</summary>
+    /// <param name="slot">Its slot.</param>
+    /// <param name="pieces">Its descriptors as they are in a table, each linked to the next; in the slot's table if <see cref="UsesTablesOnly"/>.</param>
+    /// <param name="count">Their number.</param>
+    /// <param name="headerLow">The first half of its header.</param>
+    /// <param name="headerHigh">The second half.</param>
+    private protected abstract void Lay(int slot, ulong* pieces, int count, ulong headerLow, ulong headerHigh);
 
     /// <summary>Makes what was laid visible.</summary>
     /// <returns>True when the device wants a kick for it.</returns>
     private protected abstract bool PublishRing();
 
     /// <summary>The indirect table of a slot.</summary>
-    private protected ulong* Table(int slot) => (ulong*)(_tables + ((long)slot * TableStride(MaxDescriptors)));
+    private protected ulong* Table(int slot) => (ulong*)(_tables + ((long)slot * _tableStride));
 
     /// <summary>Checks an answer against what is in flight, and ends the request.</summary>
     private protected void Accept(uint slot, uint id, uint length)
     {
-        if (slot >= (uint)_order.Length || (ulong)_order[slot] >= (ulong)_published)
+        Slot[] slots = _slots;
+        if (slot >= (uint)slots.Length || (ulong)slots[slot].Order >= (ulong)_published)
         {
             throw new ErrnoException(Errno.EPROTO, $"The device returned descriptor {id}, which is not the head of a request in flight");
         }
 
-        if (length > _writable[slot])
+        if (length > slots[slot].Writable)
         {
-            throw new ErrnoException(Errno.EPROTO, $"The device claims to have written {length} bytes into a request with room for {_writable[slot]}");
+            throw new ErrnoException(Errno.EPROTO, $"The device claims to have written {length} bytes into a request with room for {slots[slot].Writable}");
         }
 
-        _order[slot] = Idle;
+        slots[slot].Order = Idle;
         _answered++;
     }
 
@@ -227,4 +251,10 @@ public abstract unsafe class DriverQueue
 
     // An odd number of cache lines: tables a power of two apart would share a few sets of the processor's caches.
     private static int TableStride(int descriptors) => Align(descriptors * SplitLayout.DescriptorSize) | CacheLine;
+
+    private struct Slot
+    {
+        internal long Order; // how many requests came before the one in it
+        internal uint Writable;
+    }
 }

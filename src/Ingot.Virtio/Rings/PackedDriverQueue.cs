@@ -77,9 +77,8 @@ public sealed unsafe class PackedDriverQueue : DriverQueue
     /// <inheritdoc/>
     public override void DisableCalls() => WishForCalls(PackedLayout.EventDisable << 16);
 
-    private protected override void Lay(int slot, ulong headerLow, ulong headerHigh)
+    private protected override void Lay(int slot, ulong* pieces, int count, ulong headerLow, ulong headerHigh)
     {
-        ReadOnlySpan<Descriptor> pieces = Pieces;
         if (IsEmbedded)
         {
             // SAFETY: a place is within the ring.
@@ -88,14 +87,21 @@ public sealed unsafe class PackedDriverQueue : DriverQueue
             entry[3] = headerHigh;
         }
 
-        if (Indirect && !(IsEmbedded && pieces.Length <= 1))
+        if (Indirect && !(IsEmbedded && count <= 1))
         {
+            // SAFETY: a table has MaxDescriptors entries, and there are as many pieces at most.
+            ulong* table = Table(slot);
+            if (pieces != table)
+            {
+                new ReadOnlySpan<ulong>(pieces, count * Words).CopyTo(new Span<ulong>(table, count * Words));
+            }
+
             _entries[slot] = 1;
-            LayEntry(slot, (ulong)LayTable(slot, pieces), (uint)(pieces.Length * PackedLayout.DescriptorSize), DescriptorFlags.Indirect);
+            LayEntry(slot, (ulong)table, (uint)(count * PackedLayout.DescriptorSize) | ((ulong)DescriptorFlags.Indirect << PackedFlagsShift));
         }
         else
         {
-            LayChain(slot, pieces);
+            LayChain(slot, pieces, count);
         }
     }
 
@@ -109,38 +115,25 @@ public sealed unsafe class PackedDriverQueue : DriverQueue
         return _next.NeedsEvent(Volatile.Read(ref *_deviceEvent), from, Size);
     }
 
-    private ulong* LayTable(int slot, ReadOnlySpan<Descriptor> pieces)
+    private void LayChain(int slot, ulong* pieces, int count)
     {
-        // SAFETY: a table has MaxDescriptors entries, and Pieces no more than that.
-        ulong* table = Table(slot);
-        for (int i = 0; i < pieces.Length; i++)
+        _entries[slot] = Math.Max(count, 1);
+        if (count == 0)
         {
-            table[i * 2] = pieces[i].Address;
-            table[(i * 2) + 1] = PackedLayout.Pack(pieces[i].Length, 0, (ushort)pieces[i].Flags);
+            LayEntry(slot, 0, 0);
         }
 
-        return table;
-    }
-
-    private void LayChain(int slot, ReadOnlySpan<Descriptor> pieces)
-    {
-        _entries[slot] = Math.Max(pieces.Length, 1);
-        if (pieces.Length == 0)
+        for (int i = 0; i < count; i++)
         {
-            LayEntry(slot, 0, 0, DescriptorFlags.None);
-        }
-
-        for (int i = 0; i < pieces.Length; i++)
-        {
-            LayEntry(slot, pieces[i].Address, pieces[i].Length, pieces[i].Flags | (i < pieces.Length - 1 ? DescriptorFlags.Next : 0));
+            LayEntry(slot, pieces[i * Words], pieces[(i * Words) + 1] | (i < count - 1 ? (ulong)DescriptorFlags.Next << PackedFlagsShift : 0));
         }
     }
 
-    private void LayEntry(int slot, ulong address, uint length, DescriptorFlags flags)
+    private void LayEntry(int slot, ulong address, ulong lengthAndFlags)
     {
         // SAFETY: a place is within the ring.
         ulong* entry = Entry(_next);
-        ulong half = PackedLayout.Pack(length, (ushort)slot, (ushort)((ushort)flags | _next.AvailableFlags));
+        ulong half = lengthAndFlags | PackedLayout.Pack(0, (ushort)slot, _next.AvailableFlags);
         entry[0] = address;
         if (_hasFirst)
         {

@@ -11,6 +11,8 @@ public sealed unsafe class SplitDriverQueue : DriverQueue
     // Without calls wanted, the event index stays behind; it must be moved on before the used index comes around to it.
     private const int StaleEventDistance = 0x4000;
 
+    private const ulong LastMask = SplitLinkStep - 1 - ((ulong)DescriptorFlags.Next << SplitFlagsShift); // without a link to a next one
+
     private readonly int _mask;
     private readonly int _entryWords;
     private readonly ulong* _ring;
@@ -111,17 +113,22 @@ public sealed unsafe class SplitDriverQueue : DriverQueue
         }
     }
 
-    private protected override void Lay(int slot, ulong headerLow, ulong headerHigh)
+    private protected override void Lay(int slot, ulong* pieces, int count, ulong headerLow, ulong headerHigh)
     {
-        ReadOnlySpan<Descriptor> pieces = Pieces;
         int head = Indirect ? slot : slot * MaxDescriptors;
-        if (Indirect && !(IsEmbedded && pieces.Length <= 1))
+        if (UsesTablesOnly)
         {
-            LayTable(slot, pieces);
+            pieces[((count - 1) * Words) + 1] &= LastMask;
+            LayTable(slot, count);
+        }
+        else if (IsEmbedded && Indirect && count > 1)
+        {
+            Copy(Table(slot), Words, pieces, count, 0);
+            LayTable(slot, count);
         }
         else
         {
-            LayChain(head, pieces);
+            LayChain(head, pieces, count);
         }
 
         // SAFETY: head is below Size, whose entries and available ring lie in our memory.
@@ -148,46 +155,43 @@ public sealed unsafe class SplitDriverQueue : DriverQueue
     }
 
     // The entry of a table mostly is as it was: left alone, its cache line stays with both sides.
-    private void LayTable(int slot, ReadOnlySpan<Descriptor> pieces)
+    private void LayTable(int slot, int count)
     {
-        // SAFETY: a table has MaxDescriptors entries, and Pieces no more than that.
-        Descriptor* table = (Descriptor*)Table(slot);
-        Write(table, 1, pieces, 0);
-        uint length = (uint)(pieces.Length * SplitLayout.DescriptorSize);
+        uint length = (uint)(count * SplitLayout.DescriptorSize);
         if (_tableLengths[slot] != length)
         {
+            // SAFETY: with tables a slot is an entry of the ring.
             _tableLengths[slot] = length;
-            *(Descriptor*)Entry(slot) = new Descriptor { Address = (ulong)table, Length = length, Flags = DescriptorFlags.Indirect };
+            ulong* entry = Entry(slot);
+            entry[0] = (ulong)Table(slot);
+            entry[1] = length | ((ulong)DescriptorFlags.Indirect << SplitFlagsShift);
         }
     }
 
-    private void LayChain(int head, ReadOnlySpan<Descriptor> pieces)
+    private void LayChain(int head, ulong* pieces, int count)
     {
-        // SAFETY: from head on there are MaxDescriptors entries, or one if a slot is an entry, and Pieces has no more than that.
-        if (pieces.Length == 0)
+        // SAFETY: from head on there are MaxDescriptors entries, or one if a slot is an entry, and as many pieces at most.
+        ulong* entry = Entry(head);
+        if (count == 0)
         {
-            *(Descriptor*)Entry(head) = default;
+            entry[0] = entry[1] = 0;
         }
 
-        Write((Descriptor*)Entry(head), _entryWords * sizeof(ulong) / sizeof(Descriptor), pieces, head);
+        Copy(entry, _entryWords, pieces, count, head);
         if (Indirect)
         {
             _tableLengths[head] = 0;
         }
     }
 
-    private static void Write(Descriptor* first, int stride, ReadOnlySpan<Descriptor> pieces, int firstIndex)
+    private static void Copy(ulong* entry, int words, ulong* pieces, int count, int firstIndex)
     {
-        for (int i = 0; i < pieces.Length; i++)
+        for (int i = 0; i < count; i++)
         {
-            Descriptor piece = pieces[i];
-            if (i < pieces.Length - 1)
-            {
-                piece.Flags |= DescriptorFlags.Next;
-                piece.Next = (ushort)(firstIndex + i + 1);
-            }
-
-            first[i * stride] = piece;
+            ulong rest = pieces[(i * Words) + 1];
+            entry[0] = pieces[i * Words];
+            entry[1] = i < count - 1 ? rest + ((ulong)firstIndex * SplitLinkStep) : rest & LastMask;
+            entry += words;
         }
     }
 

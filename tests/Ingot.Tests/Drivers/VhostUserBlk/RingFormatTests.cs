@@ -116,6 +116,24 @@ public sealed class RingFormatTests
             await successor.StopAsync();
         });
 
+    [Theory]
+    [MemberData(nameof(Layouts))]
+    public void Client_and_server_allocate_nothing_for_a_request(bool packed, bool embedded)
+        => ExportFixture.Run(
+            new ConstantNode(),
+            async fixture =>
+            {
+                VhostUserBlkNode node = await OpenAsync(fixture.SocketPath, packed, embedded);
+                using var data = new IoBuffer(4096);
+                await ReadManyAsync(node, data, 2_000);
+                long before = GC.GetAllocatedBytesForCurrentThread();
+                await ReadManyAsync(node, data, 100_000);
+                long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+                await node.CloseAsync();
+                Assert.True(allocated < 16_384, $"{allocated} bytes in 100000 requests"); // a collection ends this thread's allocation buffer of 8 KiB early, which counts
+            },
+            options => options with { Packed = packed, Embedded = embedded });
+
     [Fact]
     public void One_half_of_the_experiment_is_refused() => Run(true, true, async (fixture, _) =>
     {
@@ -134,6 +152,14 @@ public sealed class RingFormatTests
         Assert.Null(await guest.ReceiveAsync());
         Assert.Contains("GET_INFLIGHT_FD: packed rings with embedded headers can't have in-flight notes", Assert.Single(fixture.Warnings));
     });
+
+    private static async IoTask ReadManyAsync(VhostUserBlkNode node, IoBuffer data, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            await node.ReadAsync(0, data.Vector);
+        }
+    }
 
     private static async IoTask StepAsync(VhostUserBlkNode node, byte[] model, IoVector buffer, Random random)
     {
