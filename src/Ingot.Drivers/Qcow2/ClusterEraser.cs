@@ -159,13 +159,13 @@ internal sealed class ClusterEraser(Qcow2Image image, ClusterReader reader, Clus
     }
 
     // A raw data file must read as the disk does, whatever the tables say. Places in a data file are given again at once, so that the space must go before;
-    // as zeroes, because a crash may keep the old entries.
+    // as zeroes, because a crash may keep the old entries. Those would decrypt the zeroes, so that encrypted space is kept.
     private IoTask EmptyDataFileAsync(long first, long last, ZeroFlags flags)
     {
         long length = Math.Min(last, image.Length) - first;
         return length <= 0 || !_geometry.HasDataFile ? IoTask.Completed
             : image.Header.Current.IsDataFileRaw ? image.Data.WriteZeroesAsync(first, length, flags & ~ZeroFlags.Fua)
-            : (flags & ZeroFlags.MayUnmap) != 0 && image.PassesDiscards && first < image.Data.Length
+            : (flags & ZeroFlags.MayUnmap) != 0 && image.PassesDiscards && image.Encryption is null && first < image.Data.Length
                 ? image.Data.WriteZeroesAsync(first, Math.Min(length, image.Data.Length - first), ZeroFlags.MayUnmap)
             : IoTask.Completed;
     }

@@ -54,6 +54,7 @@ public class Qcow2CrashTests(ITestOutputHelper output)
     [Theory]
     [InlineData(31144, "a disk that grew showed its backing file's bytes behind the old end")]
     [InlineData(10287, "a bitmap that was removed but still stored had the old size")]
+    [InlineData(200071, "an encrypted data file was discarded before the entries said so")]
     public void Found_with_more(int seed, string what)
     {
         output.WriteLine(what);
