@@ -1,6 +1,7 @@
 using Ingot.Block;
 using Ingot.Drivers.Crypto;
 using Ingot.Drivers.File;
+using Ingot.Drivers.Raw;
 using Ingot.Drivers.Throttle;
 using Ingot.Io;
 using Ingot.Linux;
@@ -314,10 +315,19 @@ public sealed class BlockGraph
             throw new OptionException("The format of an untrusted image is not guessed: give it (-f FORMAT, or driver=FORMAT)");
         }
 
-        ChildNode file = await OpenChildAsync(options.TakeReference("file"), "file", fileFlags) ?? throw new OptionException("Must specify either driver or file");
+        object? reference = options.TakeReference("file");
+        bool mayShare = (fileFlags & (OpenFlags.NoIo | OpenFlags.ReadWrite | OpenFlags.ForceShare)) == OpenFlags.NoIo;
+        ChildNode file = await OpenChildAsync(reference, "file", mayShare ? fileFlags | OpenFlags.ForceShare : fileFlags) ?? throw new OptionException("Must specify either driver or file");
         try
         {
             BlockDriver driver = await ProbeAsync(file.Node);
+            if (mayShare && driver is not RawDriver)
+            {
+                // Metadata that somebody writes can't be read.
+                await file.CloseAsync();
+                file = (await OpenChildAsync(reference, "file", fileFlags))!.Value;
+            }
+
             return await OpenNodeAsync(driver, options, flags, file, overlays);
         }
         catch

@@ -32,7 +32,10 @@ public sealed class RawDriver : BlockDriver
         (string? offsetText, string? sizeText) = (request.Options.Peek("offset"), request.Options.Peek("size"));
         long offset = request.Options.TakeSize("offset") ?? 0;
         long? size = request.Options.TakeSize("size");
-        ChildNode file = await request.OpenChildAsync("file", request.Flags) ?? throw new OptionException("A block device must be specified for \"file\"");
+
+        // The facts of a raw image stay what they are while somebody, such as a virtual machine, writes to it.
+        bool mayShare = (request.Flags & (OpenFlags.NoIo | OpenFlags.ReadWrite)) == OpenFlags.NoIo;
+        ChildNode file = await request.OpenChildAsync("file", mayShare ? request.Flags | OpenFlags.ForceShare : request.Flags) ?? throw new OptionException("A block device must be specified for \"file\"");
         try
         {
             string? name = offsetText is null && sizeText is null ? null

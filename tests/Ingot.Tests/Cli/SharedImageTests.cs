@@ -57,6 +57,25 @@ public sealed class SharedImageTests : IDisposable
     }
 
     [Fact]
+    public void Facts_of_a_raw_image_are_told_while_it_is_in_use()
+    {
+        Assert.Equal(0, CliRunner.Image("create", "-q", _work["raw"], "1M").Status);
+        EventLoop.RunMain(async () =>
+        {
+            BlockNode user = await new BlockGraph().OpenFileAsync(_work["raw"], "raw", OpenFlags.ReadWrite);
+            foreach (string[] words in (string[][])[["info", "-f", "raw", _work["raw"]], ["info", _work["raw"]]])
+            {
+                CliResult info = await Offload.Run(() => CliRunner.Image(words));
+                Assert.Equal((0, ""), (info.Status, info.Error));
+                Assert.Contains("1 MiB (1048576 bytes)", info.Out, StringComparison.Ordinal);
+            }
+
+            await user.CloseAsync();
+            return 0;
+        });
+    }
+
+    [Fact]
     public void Bitmaps_need_no_backing_file()
     {
         string image = _work["top"];
