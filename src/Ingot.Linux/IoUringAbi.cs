@@ -80,15 +80,24 @@ public struct IoUringResourceUpdate
     public ulong Data;
 }
 
+/// <summary>struct io_uring_rsrc_update2.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct IoUringResourceUpdate2
+{
+    public uint Offset, Reserved0;
+    public ulong Data, Tags;
+    public uint Count, Reserved1;
+}
+
 /// <summary>Constants of io_uring.</summary>
 public static class IoUringAbi
 {
     public const byte IOSQE_FIXED_FILE = 1, IOSQE_ASYNC = 1 << 4;
-    public const byte IORING_OP_NOP = 0, IORING_OP_READV = 1, IORING_OP_WRITEV = 2, IORING_OP_FSYNC = 3, IORING_OP_POLL_ADD = 6, IORING_OP_POLL_REMOVE = 7,
+    public const byte IORING_OP_NOP = 0, IORING_OP_READV = 1, IORING_OP_WRITEV = 2, IORING_OP_FSYNC = 3, IORING_OP_READ_FIXED = 4, IORING_OP_WRITE_FIXED = 5, IORING_OP_POLL_ADD = 6, IORING_OP_POLL_REMOVE = 7,
         IORING_OP_ASYNC_CANCEL = 14, IORING_OP_FALLOCATE = 17, IORING_OP_READ = 22, IORING_OP_WRITE = 23;
     public const uint IORING_SETUP_CQSIZE = 8, IORING_SETUP_CLAMP = 16, IORING_SETUP_COOP_TASKRUN = 1 << 8, IORING_SETUP_TASKRUN_FLAG = 1 << 9, IORING_SETUP_SINGLE_ISSUER = 1 << 12;
     public const uint IORING_ENTER_GETEVENTS = 1, IORING_ENTER_EXT_ARG = 8, IORING_ENTER_REGISTERED_RING = 16;
-    public const uint IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_FILES2 = 13, IORING_REGISTER_RING_FDS = 20, IORING_UNREGISTER_RING_FDS = 21;
+    public const uint IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_FILES2 = 13, IORING_REGISTER_BUFFERS2 = 15, IORING_REGISTER_BUFFERS_UPDATE = 16, IORING_REGISTER_RING_FDS = 20, IORING_UNREGISTER_RING_FDS = 21;
     public const uint IORING_RSRC_REGISTER_SPARSE = 1;
     public const uint IORING_SQ_CQ_OVERFLOW = 2, IORING_SQ_TASKRUN = 4;
     public const uint IORING_FEAT_SINGLE_MMAP = 1, IORING_FEAT_NODROP = 2, IORING_FEAT_EXT_ARG = 256, IORING_FEAT_RSRC_TAGS = 1024;

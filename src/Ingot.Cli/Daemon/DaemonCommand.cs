@@ -15,7 +15,7 @@ internal static class DaemonCommand
             Option.Switch('V', "version", "print the version and exit"),
             Option.Value('\0', "blockdev", "driver=DRIVER,node-name=NAME,...", "open a node; also as JSON"),
             Option.Value('\0', "export", "type=vhost-user-blk,id=ID,node-name=NAME,addr.type=unix,addr.path=PATH",
-                "export a node: [,writable=on][,num-queues=N][,packed=on][,embedded=on][,logical-block-size=N][,iothread=ID];\nqueues on several threads: iothread-vq-mapping.0.iothread=ID[,iothread-vq-mapping.0.vqs.0=N...],iothread-vq-mapping.1...;\naddr.type=fd,addr.str=N takes a listening socket from our parent"),
+                "export a node: [,writable=on][,num-queues=N][,packed=on][,embedded=on][,register-memory=on][,logical-block-size=N][,iothread=ID];\nqueues on several threads: iothread-vq-mapping.0.iothread=ID[,iothread-vq-mapping.0.vqs.0=N...],iothread-vq-mapping.1...;\naddr.type=fd,addr.str=N takes a listening socket from our parent"),
             Option.Value('\0', "object", "iothread,id=ID", "a thread that serves queues: [,poll-max-ns=N]"),
             Option.Value('\0', "pidfile", "FILE", "write the process id to a file, which is removed at the end"),
             Option.Switch('\0', "daemonize", "go to the background once everything is up"),

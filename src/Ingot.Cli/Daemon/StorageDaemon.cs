@@ -140,6 +140,7 @@ internal sealed class StorageDaemon(CommandContext context)
             QueueCount = (int)(options.TakeNumber("num-queues", 1, VhostUserBlkOptions.MaxQueues) ?? 1),
             Packed = options.TakeBool("packed") ?? false,
             Embedded = options.TakeBool("embedded") ?? false,
+            RegisterMemory = options.TakeBool("register-memory") ?? false,
             LogicalBlockSize = (int?)options.TakeSize("logical-block-size"),
         };
     }

@@ -11,7 +11,7 @@ namespace Ingot.Exports.VhostUser;
 /// Serves one virtqueue on one loop: takes what is there in each turn, answers at once what the node answers at once, shows the driver a turn's
 /// answers together and rings its bell at most once. Kicks are only asked for when the loop is about to sleep.
 /// </summary>
-internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler handler, Action<string> warn) : ILoopPoller, IEndOfTurn, IReadyHandler
+internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler handler, bool registersMemory, Action<string> warn) : ILoopPoller, IEndOfTurn, IReadyHandler
 {
     private const int RequestsPerTurn = 128;
     private const long BytesPerTurn = 16 << 20; // a few milliseconds of copying, so that other queues and exports of the loop have their turn
@@ -25,6 +25,7 @@ internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler ha
     private bool _kickIsStream;
     private bool _isAccepting;
     private bool _isHooked;
+    private bool _hasRegistered;
     private long _requests;
     private long _bytesRead;
     private long _bytesWritten;
@@ -50,6 +51,7 @@ internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler ha
             Array.Resize(ref _free, queue.Size + 1);
         }
 
+        RegisterMemory(queue);
         _isAccepting = true;
         queue.DisableKicks();
         Loop.AddPoller(this);
@@ -65,6 +67,12 @@ internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler ha
         Loop.RemovePoller(this);
         _watch?.Dispose();
         _watch = null;
+        if (_hasRegistered)
+        {
+            _queue?.Memory.UnregisterFrom(Loop.Ring);
+            _hasRegistered = false;
+        }
+
         _queue = null;
         for (; _freeCount > 0; _freeCount--)
         {
@@ -150,6 +158,19 @@ internal sealed class QueueWorker(int index, EventLoop loop, VirtioBlkHandler ha
     {
         Finish(slot, Outcome(slot));
         _inFlight.Exit();
+    }
+
+    private void RegisterMemory(Virtqueue queue)
+    {
+        if (registersMemory)
+        {
+            Errno errno = queue.Memory.RegisterWith(Loop.Ring);
+            _hasRegistered = errno == Errno.None;
+            if (!_hasRegistered)
+            {
+                warn($"Queue {index}: the guest's memory could not be registered: {ErrnoException.Text(errno)}; see RLIMIT_MEMLOCK. It is served without");
+            }
+        }
     }
 
     private void Begin(RequestSlot slot)

@@ -43,7 +43,7 @@ public sealed class VhostUserBlkExport : Export
         _workers = new QueueWorker[options.QueueCount];
         for (int i = 0; i < _workers.Length; i++)
         {
-            _workers[i] = new QueueWorker(i, loops[i % loops.Count], _handler, _warn);
+            _workers[i] = new QueueWorker(i, loops[i % loops.Count], _handler, options.RegisterMemory, _warn);
         }
 
         _device = new VhostUserBlkDevice(_handler, _workers, options, _warn);

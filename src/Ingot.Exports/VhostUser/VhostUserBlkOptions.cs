@@ -37,6 +37,9 @@ public sealed record VhostUserBlkOptions
     /// <summary>Rings with embedded request headers are offered to drivers: Ingot's own experiment (embedded).</summary>
     public bool Embedded { get; init; }
 
+    /// <summary>The guest's memory is registered with the rings of the loops that serve it, all of it made and held; not for guests with a balloon (register-memory).</summary>
+    public bool RegisterMemory { get; init; }
+
     /// <summary>The logical block size; null for the smallest that the node can do.</summary>
     public int? LogicalBlockSize { get; init; }
 

@@ -125,6 +125,22 @@ public abstract unsafe class IoRing : IDisposable
         return new DoorbellWatch(this, operation);
     }
 
+    /// <summary>
+    /// Registers memory, so that the kernel does not look up its pages for each request: they are all made, held where they are, and count against
+    /// RLIMIT_MEMLOCK. Whatever takes pages away from such memory (a hole punched into its file) makes requests go to the lost pages.
+    /// </summary>
+    /// <param name="start">The first byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <returns>Why it could not be done; requests work all the same.</returns>
+    public virtual Errno RegisterMemory(byte* start, long length) => Errno.EOPNOTSUPP;
+
+    /// <summary>Gives up what <see cref="RegisterMemory"/> took; nothing that uses it may be in flight.</summary>
+    /// <param name="start">The first byte.</param>
+    /// <param name="length">Bytes.</param>
+    public virtual void UnregisterMemory(byte* start, long length)
+    {
+    }
+
     /// <summary>Makes the blocking wait of the loop return soon. The one member for other threads.</summary>
     public abstract void Wake();
 

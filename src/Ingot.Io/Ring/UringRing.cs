@@ -21,6 +21,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
 
     private readonly FileDescriptor _ring;
     private readonly FixedFiles? _fixedFiles;
+    private readonly FixedBuffers _fixedBuffers;
     private readonly int _enterFd;
     private readonly uint _enterFlags;
     private readonly EventFd _wakeup = new();
@@ -39,6 +40,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     private UringRing(EventLoop loop, FileDescriptor ring, in IoUringParams p, bool register)
     {
         _ring = ring;
+        _fixedBuffers = new FixedBuffers(ring.Value);
         _fixedFiles = register ? FixedFiles.TryCreate(loop, ring.Value) : null;
         (_enterFd, _enterFlags) = register && TryRegister(out uint place) ? ((int)place, IORING_ENTER_REGISTERED_RING) : (ring.Value, 0);
         _queuesSize = Math.Max(p.SqOffsets.Array + (p.SqEntries * sizeof(uint)), p.CqOffsets.Cqes + (p.CqEntries * (uint)sizeof(IoUringCqe)));
@@ -74,6 +76,9 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     /// <summary>Files in the ring's table; for tests.</summary>
     internal int FixedFileCount => _fixedFiles?.Count ?? 0;
 
+    /// <summary>Bytes of memory that are registered; for tests.</summary>
+    internal long FixedMemory => _fixedBuffers.Length;
+
     internal override int Queued => (int)(_localTail - _submitted) + _backlog.Count;
 
     /// <summary>Makes a ring, or gives null where the kernel does not have or allow io_uring with what Ingot needs (Linux 5.13).</summary>
@@ -105,6 +110,10 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
 
         return null;
     }
+
+    public override Errno RegisterMemory(byte* start, long length) => _fixedBuffers.Add(start, length);
+
+    public override void UnregisterMemory(byte* start, long length) => _fixedBuffers.Remove(start, length);
 
     public override void Wake() => _wakeup.Signal();
 
@@ -306,7 +315,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
         }
     }
 
-    private static void FillTransfer(IoUringSqe* sqe, RingOperation operation)
+    private void FillTransfer(IoUringSqe* sqe, RingOperation operation)
     {
         const long MaxInline = 4 << 20;
         const long MaxTransfer = 1L << 30; // a longer transfer comes back short and goes on with the rest
@@ -321,6 +330,11 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
             sqe->Opcode = read ? IORING_OP_READ : IORING_OP_WRITE;
             sqe->Address = (ulong)operation.Data.SinglePointer;
             sqe->Length = (uint)Math.Min(operation.Data.Length, MaxTransfer);
+            if (_fixedBuffers.Length > 0 && _fixedBuffers.TryFind(operation.Data.SinglePointer, sqe->Length, out ushort place))
+            {
+                sqe->Opcode = read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+                sqe->BufferIndex = place;
+            }
         }
         else
         {

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Ingot.Io;
 using Ingot.Linux;
 
 namespace Ingot.Virtio.Memory;
@@ -64,6 +65,36 @@ public sealed unsafe class GuestMemory
         }
 
         return new GuestMemory(sorted);
+    }
+
+    /// <summary>Registers all regions with a ring, or none.</summary>
+    /// <param name="ring">The ring of this loop.</param>
+    /// <returns>Why it could not be done.</returns>
+    public Errno RegisterWith(IoRing ring)
+    {
+        for (int i = 0; i < Regions.Count; i++)
+        {
+            Errno errno = ring.RegisterMemory(Regions[i].Mapping.Pointer, Regions[i].Mapping.Length);
+            if (errno != Errno.None)
+            {
+                Unregister(ring, i);
+                return errno;
+            }
+        }
+
+        return Errno.None;
+    }
+
+    /// <summary>Takes the regions out of a ring that <see cref="RegisterWith"/> put in.</summary>
+    /// <param name="ring">The ring of this loop; nothing is in flight.</param>
+    public void UnregisterFrom(IoRing ring) => Unregister(ring, Regions.Count);
+
+    private void Unregister(IoRing ring, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            ring.UnregisterMemory(Regions[i].Mapping.Pointer, Regions[i].Mapping.Length);
+        }
     }
 
     /// <summary>Gives the regions up. Nothing may use the memory any more.</summary>

@@ -60,6 +60,9 @@ public sealed unsafe class PackedVirtqueue : Virtqueue
     }
 
     /// <inheritdoc/>
+    public override GuestMemory Memory => _memory;
+
+    /// <inheritdoc/>
     public override int Size => _size;
 
     /// <inheritdoc/>

@@ -63,6 +63,9 @@ public sealed unsafe class SplitVirtqueue : Virtqueue
     }
 
     /// <inheritdoc/>
+    public override GuestMemory Memory => _memory;
+
+    /// <inheritdoc/>
     public override int Size => (int)_size;
 
     /// <inheritdoc/>

@@ -1,3 +1,5 @@
+using Ingot.Virtio.Memory;
+
 namespace Ingot.Virtio.Rings;
 
 /// <summary>What <see cref="Virtqueue.TryPop"/> found.</summary>
@@ -19,6 +21,9 @@ public enum PopResult
 /// </summary>
 public abstract class Virtqueue
 {
+    /// <summary>Where its buffers are.</summary>
+    public abstract GuestMemory Memory { get; }
+
     /// <summary>What is wrong with the ring, once a pop gave <see cref="PopResult.Broken"/>.</summary>
     public string? Defect { get; protected set; }
 

@@ -58,6 +58,23 @@ public class VhostUserBlkExportTests
     }
 
     [Fact]
+    public void Memory_is_registered_while_a_queue_uses_it() => ExportFixture.Run(
+        new ArrayNode(new byte[Size]),
+        async fixture =>
+        {
+            using (GuestDriver guest = fixture.Connect(queueCount: 2))
+            {
+                await guest.StartAsync();
+                Assert.Equal(BlkStatus.Ok, await new BlkDriver(guest, 0).DoAsync(BlkRequestType.In, 0, 4096));
+                Assert.True(EventLoop.Current.Ring is not UringRing { FixedMemory: 0 } || fixture.Warnings.Count > 0);
+            }
+
+            await fixture.Export.StopAsync();
+            Assert.True(EventLoop.Current.Ring is not UringRing { FixedMemory: > 0 });
+        },
+        options => options with { RegisterMemory = true, QueueCount = 2 });
+
+    [Fact]
     public void FrontEndThatComesBack_IsServedAgain() => ExportFixture.Run(new ArrayNode(new byte[Size]), async fixture =>
     {
         for (int i = 0; i < 3; i++)

@@ -81,6 +81,33 @@ public class UringRingTests
     }
 
     [Fact]
+    public void Registered_memory_is_used_and_given_up_by_its_last_user() => Run(0, async () =>
+    {
+        const int Half = 32 << 10;
+        if (EventLoop.Current.Ring is not UringRing ring)
+        {
+            return;
+        }
+
+        using var data = new IoBuffer(2 * Half);
+        using FileDescriptor file = TemporaryFile();
+        Assert.Equal(Errno.None, Register(ring, data, Half));
+        Assert.Equal(Errno.None, Register(ring, data, Half));
+        Assert.Equal(Errno.EEXIST, Register(ring, data, 4096));
+        Assert.Equal(Errno.EFAULT, RegisterNothing(ring));
+        for (int users = 2; users >= 0; users--)
+        {
+            Assert.Equal(users > 0 ? Half : 0, ring.FixedMemory);
+
+            // Within, across the end, and outside of what is registered.
+            await CopyAsync(file, data, 512, Half - 512);
+            await CopyAsync(file, data, Half - 512, 1024);
+            await CopyAsync(file, data, Half, 4096);
+            Unregister(ring, data, Half);
+        }
+    });
+
+    [Fact]
     public void What_is_ready_runs_before_the_kernel_is_called() => Run(0, async () =>
     {
         EventLoop loop = EventLoop.Current;
@@ -147,6 +174,35 @@ public class UringRingTests
             return 0;
         },
         new EventLoopOptions { IoUringDowngrade = downgrade });
+
+    private static unsafe Errno Register(IoRing ring, IoBuffer data, int length)
+    {
+        fixed (byte* start = data.Span)
+        {
+            return ring.RegisterMemory(start, length); // unmanaged: it does not move
+        }
+    }
+
+    private static unsafe Errno RegisterNothing(IoRing ring) => ring.RegisterMemory((byte*)4096, 4096);
+
+    private static unsafe void Unregister(IoRing ring, IoBuffer data, int length)
+    {
+        fixed (byte* start = data.Span)
+        {
+            ring.UnregisterMemory(start, length);
+        }
+    }
+
+    private static async IoTask CopyAsync(FileDescriptor file, IoBuffer data, int offset, int length)
+    {
+        byte[] bytes = new byte[length];
+        Random.Shared.NextBytes(bytes);
+        bytes.CopyTo(data.Span[offset..]);
+        await EventLoop.Current.Ring.WriteAsync(file, 4096, data.Slice(offset, length), durable: length < 4096);
+        data.Span.Slice(offset, length).Clear();
+        await EventLoop.Current.Ring.ReadAsync(file, 4096, data.Slice(offset, length));
+        Assert.True(data.Span.Slice(offset, length).SequenceEqual(bytes));
+    }
 
     private static async IoTask UseAsync(FileDescriptor file)
     {
