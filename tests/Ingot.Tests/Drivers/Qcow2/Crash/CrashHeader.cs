@@ -74,8 +74,8 @@ internal sealed class CrashHeader : ICrashPart
     private bool CanConvert(Facts facts)
         => facts.Version < 3 || !(_setup.HasDataFile || _setup.IsExtended || _setup.HasBitmaps || _setup.HasSnapshots || _setup.PublishesMetadata || _setup.Compression != "zlib");
 
-    // The old one and the new one must fit into the header beside each other.
-    private int LongName => _setup.ClusterBits == 10 ? 220 : 700;
+    // The old one and the new one must fit into the header beside each other. In the smallest, bitmaps need room, which are stored later.
+    private int LongName => _setup.ClusterBits == 10 ? 220 : _setup is { ClusterBits: 9, HasBitmaps: true } ? 200 : 700;
 
     private Facts NewNames(Facts old)
     {
