@@ -317,6 +317,7 @@ public sealed class BlockGraph
 
         object? reference = options.TakeReference("file");
         bool mayShare = (fileFlags & (OpenFlags.NoIo | OpenFlags.ReadWrite | OpenFlags.ForceShare)) == OpenFlags.NoIo;
+        string[] known = [.. _named.Keys];
         ChildNode file = await OpenChildAsync(reference, "file", mayShare ? fileFlags | OpenFlags.ForceShare : fileFlags) ?? throw new OptionException("Must specify either driver or file");
         try
         {
@@ -325,6 +326,11 @@ public sealed class BlockGraph
             {
                 // Metadata that somebody writes can't be read.
                 await file.CloseAsync();
+                foreach (string name in _named.Keys.Except(known).ToArray())
+                {
+                    _named.Remove(name);
+                }
+
                 file = (await OpenChildAsync(reference, "file", fileFlags))!.Value;
             }
 

@@ -32,6 +32,11 @@ public static class JsonText
             // The exception's own text is left out of native binaries.
             throw new OptionException($"{what}: invalid JSON in line {e.LineNumber + 1} at byte {e.BytePositionInLine + 1}");
         }
+        catch (InvalidOperationException)
+        {
+            // A name can come from an image that somebody else made, so that nothing in it may end the program.
+            throw new OptionException($"{what}: a string has half a surrogate pair, which is no text");
+        }
     }
 
     /// <summary>A string with its quotes.</summary>

@@ -1,6 +1,8 @@
+using System.Text;
 using Ingot.Block;
 using Ingot.Drivers;
 using Ingot.Io;
+using Ingot.Linux;
 
 namespace Ingot.Cli;
 
@@ -110,6 +112,11 @@ internal static class IoTool
         };
     }
 
+    /// <summary>Reads a command as it is: the runtime's reader of standard input would change names that are not UTF-8 to those of other files.</summary>
+    /// <param name="input">Bytes as Latin-1.</param>
+    /// <returns>A line; null at the end.</returns>
+    internal static string? ReadLine(TextReader input) => input.ReadLine() is { } line ? NativeText.Decode(Encoding.Latin1.GetBytes(line)) : null;
+
     private static async IoTask<bool> RunCommandsAsync(IoSession session, Arguments arguments)
     {
         bool ok = true;
@@ -124,11 +131,12 @@ internal static class IoTool
         }
 
         // Requests that nobody waits for go on while the next line is awaited.
+        using var input = new StreamReader(Console.OpenStandardInput(), Encoding.Latin1, detectEncodingFromByteOrderMarks: false);
         while (!session.HasQuit)
         {
             session.Context.Out.Write($"{session.Context.Program}> ");
             session.Context.Out.Flush();
-            if (await Offload.Run(Console.In.ReadLine) is not { } line)
+            if (await Offload.Run(() => ReadLine(input)) is not { } line)
             {
                 break;
             }

@@ -20,4 +20,9 @@ public sealed class JsonTextTests
     [InlineData("{'driver':'raw\"}")]
     [InlineData("{driver:'raw'}")]
     public void WrongQuotes_AreRefused(string json) => Assert.Throws<OptionException>(() => JsonText.Parse(json, "test"));
+
+    [Theory]
+    [InlineData("""{"driver":"\udc80"}""")]
+    [InlineData("""{"\ud800":"raw"}""")]
+    public void HalfCharacters_AreRefused(string json) => Assert.Throws<OptionException>(() => JsonText.Parse(json, "test"));
 }

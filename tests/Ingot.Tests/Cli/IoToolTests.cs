@@ -1,3 +1,6 @@
+using System.Text;
+using Ingot.Cli;
+using Ingot.Linux;
 using Xunit;
 
 namespace Ingot.Tests.Cli;
@@ -16,6 +19,15 @@ public sealed class IoToolTests : IDisposable
         CliResult result = Run("write -q -P 5 4k 8k", "read -q -P 5 4k 8k", "write -q -z 4k 4k", "read -q -P 0 4k 4k", "length");
         Assert.Equal(new CliResult(0, "1 MiB\n", ""), result);
         Assert.Equal(5, File.ReadAllBytes(_image)[9000]);
+    }
+
+    [Fact]
+    public void Commands_from_standard_input_keep_names_that_are_not_text()
+    {
+        byte[] line = [.. "open x"u8, 0xff, 0xc3, 0xa9, (byte)'\n'];
+        using var input = new StreamReader(new MemoryStream(line), Encoding.Latin1, false);
+        Assert.Equal(line[..^1], NativeText.Encode(IoTool.ReadLine(input)!));
+        Assert.Null(IoTool.ReadLine(input));
     }
 
     [Fact]

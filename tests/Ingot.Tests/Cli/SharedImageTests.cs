@@ -57,6 +57,13 @@ public sealed class SharedImageTests : IDisposable
     }
 
     [Fact]
+    public void A_file_that_is_looked_at_twice_may_have_a_name()
+    {
+        CliResult result = CliRunner.Image("info", "--image-opts", $"file.node-name=f,file.filename={_work["base"]}");
+        Assert.Equal((0, ""), (result.Status, result.Error));
+    }
+
+    [Fact]
     public void Facts_of_a_raw_image_are_told_while_it_is_in_use()
     {
         Assert.Equal(0, CliRunner.Image("create", "-q", _work["raw"], "1M").Status);
