@@ -72,12 +72,14 @@ public sealed class FileDriver(string name) : BlockDriver
         }
 
         FileDescriptor fd = OpenDescriptor(path, request.Flags, name == "host_cdrom" ? Libc.O_NONBLOCK : 0);
+        FileDescriptor? locks = null;
         try
         {
-            return new IoTask<BlockNode>(CreateNode(request, fd, path, engine == "threads", locking));
+            return new IoTask<BlockNode>(CreateNode(request, fd, path, engine == "threads", locking, ref locks));
         }
         catch
         {
+            locks?.Dispose();
             fd.Dispose();
             throw;
         }
@@ -217,18 +219,27 @@ public sealed class FileDriver(string name) : BlockDriver
         }
     }
 
-    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string path, bool threads, string locking)
+    private FileNode CreateNode(OpenRequest request, FileDescriptor fd, string path, bool threads, string locking, ref FileDescriptor? locks)
     {
         Libc.FileStatus status = Libc.Stat(fd.Value);
         CheckType(path, status);
         if (locking != "off" && (request.Flags & OpenFlags.ForceShare) == 0)
         {
             const ImagePermissions change = ImagePermissions.Write | ImagePermissions.Resize;
-            ImageLocks.Take(fd, path, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
+            locks = OpenForLocks(fd);
+            ImageLocks.Take(locks ?? fd, path, ImagePermissions.ConsistentRead | (request.IsReadWrite ? change : 0), ImagePermissions.All & ~change);
         }
 
         long length = (status.Mode & Libc.S_IFMT) == Libc.S_IFCHR ? 0 : _isDevice ? SizeOf(fd, path) : status.Size;
-        return new FileNode(request.NodeName, Name, path, fd, length, request.Flags, threads);
+        return new FileNode(request.NodeName, Name, path, fd, locks, length, request.Flags, threads);
+    }
+
+    // An io_uring that has the file registered is taken down by the kernel some time after its process was killed, and the file with its locks only then:
+    // whoever starts the next process at once would be refused. So locks have an open file of their own; a device may not like to be opened twice.
+    private FileDescriptor? OpenForLocks(FileDescriptor fd)
+    {
+        int again = _isDevice ? -1 : Libc.open($"/proc/self/fd/{fd.Value}", Libc.O_RDONLY | Libc.O_CLOEXEC, 0);
+        return again < 0 ? null : new FileDescriptor(again);
     }
 
     // A drive without a medium is one of no bytes.

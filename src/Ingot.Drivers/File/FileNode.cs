@@ -10,6 +10,7 @@ internal sealed class FileNode : BlockNode
     private const int Sector = 512;
 
     private readonly FileDescriptor _fd;
+    private readonly FileDescriptor? _locks; // the same file, opened once more
     private readonly OpenFlags _flags;
     private readonly bool _threads;
     private readonly bool _isDevice;
@@ -20,12 +21,13 @@ internal sealed class FileNode : BlockNode
     private bool _canZeroRange = true;
     private Errno _flushError;
 
-    internal FileNode(string? nodeName, string driverName, string fileName, FileDescriptor fd, long length, OpenFlags flags, bool threads)
+    internal FileNode(string? nodeName, string driverName, string fileName, FileDescriptor fd, FileDescriptor? locks, long length, OpenFlags flags, bool threads)
         : base(nodeName)
     {
         DriverName = driverName;
         FileName = BlockGraph.HasProtocol(fileName) ? $"./{fileName}" : fileName;
         _fd = fd;
+        _locks = locks;
         fd.Name = FileName;
         _flags = flags;
         _threads = threads;
@@ -55,7 +57,8 @@ internal sealed class FileNode : BlockNode
     {
         if (!_fd.IsClosed)
         {
-            ImageLocks.Release(_fd);
+            ImageLocks.Release(_locks ?? _fd);
+            _locks?.Dispose();
             _fd.Dispose();
         }
 

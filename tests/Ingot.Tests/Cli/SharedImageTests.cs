@@ -57,6 +57,21 @@ public sealed class SharedImageTests : IDisposable
     }
 
     [Fact]
+    public void Locks_are_held_by_a_file_that_no_ring_registers()
+    {
+        EventLoop.RunMain(async () =>
+        {
+            BlockNode node = await new BlockGraph().OpenFileAsync(_work["base"], "raw", OpenFlags.ReadWrite);
+            string[] open = [.. Directory.GetFiles("/proc/self/fd").Where(fd => new FileInfo(fd).LinkTarget == _work["base"])];
+            Assert.Equal(2, open.Length);
+            Assert.Single(open, fd => File.ReadAllText(fd.Replace("/fd/", "/fdinfo/", StringComparison.Ordinal)).Contains("lock:", StringComparison.Ordinal));
+            await node.CloseAsync();
+            Assert.DoesNotContain(open, fd => new FileInfo(fd).LinkTarget == _work["base"]);
+            return 0;
+        });
+    }
+
+    [Fact]
     public void A_file_that_is_looked_at_twice_may_have_a_name()
     {
         CliResult result = CliRunner.Image("info", "--image-opts", $"file.node-name=f,file.filename={_work["base"]}");
