@@ -152,6 +152,12 @@ public sealed class BlockCopier(BlockNode source, BlockNode target, CopyOptions 
     // Parts may have been copied when the rest turns out to be nothing for the kernel: they are written again.
     private async IoTask<bool> TryOffloadAsync(Claim claim)
     {
+        // A format gets its space when the copy starts, which others must not do before it.
+        if (!options.OutOfOrder && target.Limits.OptimalTransfer > 0)
+        {
+            await _order.WaitAsync(claim.Number);
+        }
+
         for (long offset = claim.Offset; offset < claim.Offset + claim.Length;)
         {
             long at = options.SourceOffset + offset;

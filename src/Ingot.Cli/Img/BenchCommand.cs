@@ -94,10 +94,11 @@ internal static class BenchCommand
             await served.RegisterAsync(memory);
             return memory;
         }
-        catch
+        catch (ErrnoException)
         {
+            // A server that maps no more memory gets copies.
             memory.Dispose();
-            throw;
+            return null;
         }
     }
 

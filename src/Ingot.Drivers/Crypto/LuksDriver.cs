@@ -43,7 +43,7 @@ public sealed class LuksDriver : BlockDriver
     {
         string? secret = request.Options.TakeString("key-secret");
         object? headerOption = request.Options.TakeReference("header");
-        ChildNode file = await request.OpenChildAsync("file", request.Flags) ?? throw new OptionException("A block device must be specified for \"file\"");
+        ChildNode file = await request.OpenChildAsync("file", request.Flags & ~OpenFlags.NoIo) ?? throw new OptionException("A block device must be specified for \"file\"");
         ChildNode? header = null;
         try
         {

@@ -34,7 +34,8 @@ public sealed class Qcow2Driver : BlockDriver
         object? backing = request.Options.TakeReference("backing");
         object? dataFile = request.Options.TakeReference("data-file");
         OptionSet encrypt = request.Options.TakeSet("encrypt");
-        ChildNode file = await request.OpenChildAsync("file", request.Flags & ~OpenFlags.NoBacking)
+        // The tables are read in any case, so that nobody may write the file meanwhile.
+        ChildNode file = await request.OpenChildAsync("file", request.Flags & ~(OpenFlags.NoBacking | OpenFlags.NoIo))
             ?? throw new OptionException("A block device must be specified for \"file\"");
         try
         {

@@ -42,7 +42,13 @@ internal sealed record Snapshot(SnapshotInfo Info, long L1Offset, uint L1Entries
     internal IoTask<PagedTable> ReadL1Async(Qcow2Image image, long most = long.MaxValue)
     {
         RefuseBadTable(image.Geometry);
-        return PagedTable.ReadAsync(image.File, L1Offset, (int)Math.Min(L1Entries, most));
+        int count = (int)Math.Min(L1Entries, most);
+        if ((image.Flags & OpenFlags.Untrusted) != 0 && L1Offset + (count * 8L) > image.File.Length)
+        {
+            throw new ImageFormatException($"Untrusted image '{image.File.FileName}': the L1 table of snapshot {Info.Id} ({Info.Name}), {count} entries at 0x{L1Offset:x}, ends behind the file");
+        }
+
+        return PagedTable.ReadAsync(image.File, L1Offset, count);
     }
 }
 
