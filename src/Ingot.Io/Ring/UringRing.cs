@@ -10,7 +10,7 @@ internal sealed unsafe class UringRing : IoRing, IReadyHandler
     private const uint Entries = 256;
     private const ulong NoOperation = ulong.MaxValue;
 
-    // What a ring asks for, best first: only its own thread submits, and is not interrupted for what completes. Not DEFER_TASKRUN, which takes at most 20
+    // What a ring asks for, best first: only its own thread submits, and is not interrupted for what completes. Not DEFER_TASKRUN, which took about 20
     // completions in a call, and a call of its own for each batch that a spinning loop sees (docs/performance.md).
     private static readonly uint[] _setups =
     [
